@@ -1,0 +1,1 @@
+"""Tells an app about its own Pod, and reacts when it changes."""
