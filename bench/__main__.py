@@ -1,0 +1,56 @@
+"""``python -m bench``: everything in one interleaved run; ``--quick`` for a first impression."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+
+from bench import idle, latency, report
+from bench.latency import Scenario
+
+SCENARIOS = tuple(Scenario(volumes, files, 20) for volumes in (1, 10, 100) for files in (1, 6))
+QUICK = (Scenario(1, 1, 4), Scenario(1, 6, 4))
+MEMORY_FILES = "/dev/shm"  # a tmpfs, as volumes of the kubelet are
+
+
+def main() -> int:
+    """Print the tables; 0 unless the bench itself can't run."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--quick", action="store_true", help="one volume, a few rounds, a short idle time")
+    parser.add_argument("--idle", type=float, metavar="SECONDS", help="how long to count idle wake-ups (20)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of each scenario (20; quick: 4)")
+    options = parser.parse_args()
+    if sys.platform != "linux":
+        print("bench: needs Linux: it measures inotify and reads /proc", file=sys.stderr)
+        return 1
+    seconds = options.idle or (5.0 if options.quick else 20.0)
+    parent = MEMORY_FILES if os.access(MEMORY_FILES, os.W_OK) else None
+    directory = tempfile.mkdtemp(prefix="kmetad-bench-", dir=parent)
+    started = time.monotonic()
+    print(f"Python {platform.python_version()}, Linux {platform.release()}, {os.cpu_count()} cores, volumes in {directory}")
+    try:
+        latencies = []
+        for number, scenario in enumerate(QUICK if options.quick else SCENARIOS):
+            if options.rounds:
+                scenario = Scenario(scenario.volumes, scenario.files, options.rounds)
+            home = os.path.join(directory, f"latency{number}")
+            os.mkdir(home)
+            figures = latency.measure(scenario, home)
+            latencies.append((scenario, figures))
+            print("\n" + report.latency_table(scenario, figures), flush=True)
+        idles = idle.measure(seconds, (1,) if options.quick else (1, 10, 100), directory)
+        print("\n" + report.idle_table(idles, seconds))
+        print("\n" + report.targets(latencies, idles))
+        print(f"Took {time.monotonic() - started:.0f} s; load {os.getloadavg()[0]:.1f}.")
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""The figures as text, with the targets beside them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+
+from bench.contenders import KMETAD, OBSERVER
+from bench.idle import Idle
+from bench.latency import Figures, Scenario, yardstick
+
+RATIO, RATIO_STRETCH = 1.8, 1.4
+MEGABYTES = 17.0
+
+
+def latency_table(scenario: Scenario, figures: Sequence[Figures]) -> str:
+    """One scenario, a line each contender."""
+    bare = yardstick(figures)
+    rows = [("", "swaps", "missed", "p50 µs", "p99 µs", "× bare", "quartiles")]
+    for who in figures:
+        if who.fault is not None:
+            rows.append((who.name, who.fault, "", "", "", "", ""))
+            continue
+        ratios = sorted(who.ratios(bare))
+        rows.append(
+            (
+                who.name,
+                str(len(who.all)),
+                str(who.missed),
+                _number(who.p50, 0),
+                _number(who.p99, 0),
+                _number(statistics.median(ratios) if ratios else None, 2),
+                _quartiles(ratios),
+            )
+        )
+    title = f"{_count(scenario.volumes, 'volume')}, {_count(scenario.files, 'file')} each"
+    return _table(f"Swap to handler: {title}", rows)
+
+
+def idle_table(rows: Iterable[Idle], seconds: float) -> str:
+    """Everything that slept, a line each."""
+    table = [("", "volumes", "wake-ups", "Private_Dirty MB", "PSS MB", "threads", "inotify", "watches")]
+    for row in rows:
+        if row.footprint is None:
+            table.append((row.name, str(row.volumes), row.fault or "", "", "", "", "", ""))
+            continue
+        held = row.footprint
+        table.append(
+            (
+                row.name,
+                str(row.volumes),
+                str(row.wakeups),
+                f"{held.private_dirty:.1f}",
+                f"{held.pss:.1f}",
+                str(held.threads),
+                str(held.inotify),
+                str(held.watches),
+            )
+        )
+    return _table(f"Idle for {seconds:g} s", table)
+
+
+def targets(latencies: Sequence[tuple[Scenario, Sequence[Figures]]], idles: Sequence[Idle]) -> str:
+    """Each target with what was measured and whether it holds."""
+    rows = [("target", "measured", "")]
+    for scenario, figures in latencies:
+        where = f"{_count(scenario.volumes, 'volume')}, {_count(scenario.files, 'file')}"
+        kmetad = next(f for f in figures if f.name == KMETAD)
+        ratios = kmetad.ratios(yardstick(figures))
+        name = f"p50 ≤ {RATIO} × bare (stretch {RATIO_STRETCH}); {where}"
+        if not ratios:
+            rows.append((name, kmetad.fault or "—", "not measured"))
+            continue
+        ratio = statistics.median(ratios)
+        verdict = "stretch" if ratio <= RATIO_STRETCH else _verdict(ratio <= RATIO)
+        rows.append((name, f"{ratio:.2f}", verdict))
+        observer = next(f for f in figures if f.name == OBSERVER)
+        if kmetad.p50 is not None and observer.p50 is not None:
+            measured = f"{kmetad.p50:.0f} against {observer.p50:.0f} µs"
+            rows.append((f"p50 below watchdog's Observer; {where}", measured, _verdict(kmetad.p50 < observer.p50)))
+    for idle in idles:
+        if not idle.name.startswith("kmetad") or idle.footprint is None:
+            continue
+        where = f"{idle.name}, {_count(idle.volumes, 'volume')}"
+        rows.append((f"no wake-ups; {where}", str(idle.wakeups), _verdict(idle.wakeups == 0)))
+        held = idle.footprint
+        most = 1 if idle.volumes else 0  # with nothing to watch there needn't be a descriptor
+        rows.append((f"one inotify descriptor; {where}", str(held.inotify), _verdict(most <= held.inotify <= 1)))
+        plugins = 1 if "one plugin" in idle.name else 0
+        measured = f"{held.threads} with the main thread and {_count(plugins, 'lane')}"
+        rows.append((f"one watch thread; {where}", measured, _verdict(held.threads <= 2 + plugins)))
+        if not plugins and idle.volumes <= 1:
+            held_mb = f"{held.private_dirty:.1f} MB"
+            name = f"Private_Dirty ≤ {MEGABYTES:g} MB; {where}"
+            rows.append((name, held_mb, _verdict(held.private_dirty <= MEGABYTES)))
+    return _table("Targets", rows)
+
+
+def _table(title: str, rows: Sequence[Sequence[str]]) -> str:
+    # The cell of a fault may be long; it mustn't widen its column.
+    widths = [max(len(row[n]) for row in rows if row is rows[0] or row[-1] or n == 0) for n in range(len(rows[0]))]
+    lines = [title, "-" * len(title)]
+    for row in rows:
+        first, *others = (cell.ljust(w) if n == 0 else cell.rjust(w) for n, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        lines.append("  ".join([first, *others]).rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def _verdict(holds: bool) -> str:
+    return "holds" if holds else "MISSED"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "—" if value is None else f"{value:,.{digits}f}"
+
+
+def _quartiles(values: Sequence[float]) -> str:
+    if len(values) < 2:
+        return "—"
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return f"{low:.2f}–{high:.2f}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,242 @@
+"""The heart: wait, read, compare, tell.
+
+One thread does all four, the one that iterates; so there is nothing to lock, and
+a consumer that takes its time simply gets the difference to what is newest then.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable, Generator, Sequence
+from types import TracebackType
+
+from kmetad._diff import diff
+from kmetad._sources.content import NOTHING, Content, Source
+from kmetad._sources.merge import merge
+from kmetad._watch.hints import Hint, Hints, system_hints
+from kmetad.errors import SourceLost, SourceUnreadable
+from kmetad.events import Batch
+from kmetad.metadata import Snapshot, SourceState, SourceStatus
+
+RESCAN_SECONDS = 300.0
+POLL_SECONDS = 1.0
+
+_EXHAUSTED = {
+    errno.EMFILE: (
+        "inotify has no instance left (fs.inotify.max_user_instances of the node, or this process's limit of "
+        "open files): compared once a second until there is one; raise the limit, or stop what else is watching"
+    ),
+    errno.ENFILE: (
+        "the node has no open file left for inotify (fs.file-max): compared once a second until there is one"
+    ),
+    errno.ENOSPC: (
+        "inotify has no watch left (fs.inotify.max_user_watches of the node): compared once a second until "
+        "there is one; raise the limit, or stop what else is watching"
+    ),
+    errno.ENOMEM: "the kernel has no memory left for inotify: compared once a second until there is some",
+}
+
+
+class Watch:
+    """An iterator of batches over some sources; see ``kmetad.watch``.
+
+    ``rescan`` is in seconds: how often everything is read although nobody told of
+    a change. ``clock`` (seconds, monotonic) and ``hints`` are for tests.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        *,
+        rescan: float = RESCAN_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+        hints: Hints | None = None,
+    ) -> None:
+        self.snapshot = Snapshot()
+        """What the last batch said; empty before the first."""
+        self._rescan = rescan
+        self._clock = clock
+        self._hints = hints if hints is not None else system_hints()
+        self._followed = [_Followed(source, self._hints) for source in sources]
+        self._batches = self._run()
+
+    def __iter__(self) -> Watch:
+        return self
+
+    def __next__(self) -> Batch:
+        return next(self._batches)
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+        self._batches.close()
+        self._hints.close()
+
+    def stop(self) -> None:
+        """End the iteration, also while it waits. From any thread or signal handler."""
+        self._hints.stop()
+
+    def _run(self) -> Generator[Batch]:
+        """Wait, read, compare, tell. The first batch holds everything as added."""
+        try:
+            differs = self._read(Hint(everything=True), lost=False)
+            batch = self._compare()
+            next_rescan = self._clock() + self._rescan
+            while True:
+                if differs and (batch.changes or not batch.previous.generation):
+                    self.snapshot = batch.current
+                    yield batch
+                hint = self._hints.wait(self._patience(next_rescan))
+                if self._hints.stopped():
+                    return
+                lost = hint.everything
+                if self._clock() >= next_rescan:
+                    hint.everything = True
+                    next_rescan = self._clock() + self._rescan
+                differs = self._read(hint, lost=lost)
+                if differs:
+                    batch = self._compare()
+        finally:
+            self._hints.close()
+
+    def _read(self, hint: Hint, *, lost: bool) -> bool:
+        """Look at what the hint points to; True if anything may differ now.
+
+        ``lost``: the kernel dropped notifications, which is a fault of each source.
+        """
+        now = self._clock()
+        looked = False
+        for followed in self._followed:
+            if hint.everything or (hint.mounts and followed.is_elsewhere()):
+                followed.look(now, anew=True, lost_hints=lost)
+            elif followed.path in hint.ended:
+                followed.look(now, anew=True)
+            elif followed.path in hint.touched:
+                followed.look(now)
+            elif followed.next_poll is None or now < followed.next_poll or not followed.poll(now):
+                continue
+            looked = True
+        return looked
+
+    def _compare(self) -> Batch:
+        current = merge([(f.source.name, f.state, f.content) for f in self._followed], self.snapshot)
+        return Batch(diff(self.snapshot, current), self.snapshot, current, time.time_ns())
+
+    def _patience(self, next_rescan: float) -> float:
+        """How long to sleep, in seconds: to the rescan, or to the next look at a source that is lost."""
+        polls = (f.next_poll for f in self._followed if f.next_poll is not None)
+        return max(0.0, min(polls, default=next_rescan) - self._clock())
+
+
+class _Followed:
+    """One source: how it is watched, what was read of it last, and how it is."""
+
+    def __init__(self, source: Source, hints: Hints) -> None:
+        self.source = source
+        self.path = source.path
+        self.content: Content = NOTHING
+        self.state = SourceState()
+        self.next_poll: float | None = None
+        self._hints = hints
+        self._watched: bool | None = None  # whether as a swapped directory; None: not at all
+        self._identity: tuple[int, int] | None = None
+
+    def look(self, now: float, *, anew: bool = False, lost_hints: bool = False) -> None:
+        """Have it watched, read it, and judge its health.
+
+        Watched before it is read, so that nothing falls between. ``anew``: the path
+        may lead to another directory than the one that is watched.
+        """
+        if anew and (self._watched is None or self.is_elsewhere()):
+            self._unwatch()
+        status: SourceStatus = "healthy"
+        faults: tuple[str, ...] = ()
+        try:
+            exhausted = self._read()
+        except SourceLost as error:
+            status, faults = "lost", (str(error),)
+        except SourceUnreadable as error:
+            status, faults = "unreadable", (str(error),)
+        else:
+            faults = self.content.faults
+            if self.content.unreadable:
+                status, faults = "unreadable", self.content.unreadable + faults
+            elif exhausted:
+                status, faults = "polling", (exhausted, *faults)
+        self._judge(status, "; ".join(faults), lost_hints)
+        # A source that isn't watched for whatever reason is looked at again soon.
+        unwatched = self.path is not None and self._watched is None
+        self.next_poll = now + POLL_SECONDS if unwatched or status != "healthy" else None
+
+    def poll(self, now: float) -> bool:
+        """Once a second while it is lost or unwatched: the cheapest look that can tell. True if it was read."""
+        if self.state.status == "polling" and self._watch(swapped=self.source.swapped):
+            try:
+                same = self.source.fingerprint() == self.content.fingerprint
+            except (SourceLost, SourceUnreadable):
+                same = False
+            if same:
+                self.next_poll = now + POLL_SECONDS
+                return False
+        self.look(now, anew=True)
+        return True
+
+    def is_elsewhere(self) -> bool:
+        """Whether the path leads to another directory than the one that is watched (mounted over, replaced)."""
+        return self.path is not None and self._identity != _identity(self.path)
+
+    def _read(self) -> str:
+        """Watch and read. Answers why the kernel gives no notifications, or nothing if it does."""
+        if self.path is None:
+            self.content = self.source.read(self.content)
+            return ""
+        exhausted = "" if self._watched is not None else self._watch(swapped=True)
+        self.content = self.source.read(self.content)
+        if self._watched is not None and self._watched is not self.source.swapped:
+            # Not published as it was, or not looked at yet: another mask, and read again behind it.
+            self._unwatch()
+            exhausted = self._watch(swapped=self.source.swapped)
+            self.content = self.source.read(self.content)
+        return exhausted
+
+    def _watch(self, *, swapped: bool) -> str:
+        """Ask for notifications. Answers why there are none, unless the source itself is to blame."""
+        assert self.path is not None
+        try:
+            self._identity = _identity(self.path)
+            self._hints.add(self.path, swapped=swapped)
+        except OSError as error:
+            if error.errno in _EXHAUSTED:
+                return _EXHAUSTED[error.errno]
+            return ""  # not there, or no permission: reading says it better
+        self._watched = swapped
+        return ""
+
+    def _unwatch(self) -> None:
+        if self.path is not None:
+            self._hints.remove(self.path)
+        self._watched = None
+
+    def _judge(self, status: SourceStatus, error: str, lost_hints: bool) -> None:
+        before = self.state
+        if (status, error) == (before.status, before.error) and not lost_hints:
+            return
+        fault = lost_hints or bool(error)
+        self.state = SourceState(status, before.faults + fault, error)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        entry = os.stat(path)
+    except OSError:
+        return None
+    return entry.st_dev, entry.st_ino
