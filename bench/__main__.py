@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
+from dataclasses import replace
 
 from bench import idle, latency, report
 from bench.latency import Scenario
@@ -32,12 +33,12 @@ def main() -> int:
     parent = MEMORY_FILES if os.access(MEMORY_FILES, os.W_OK) else None
     directory = tempfile.mkdtemp(prefix="kmetad-bench-", dir=parent)
     started = time.monotonic()
-    print(f"Python {platform.python_version()}, Linux {platform.release()}, {os.cpu_count()} cores, volumes in {directory}")
+    machine = f"Python {platform.python_version()}, Linux {platform.release()}, {os.cpu_count()} cores"
+    print(f"{machine}, volumes in {directory}")
     try:
         latencies = []
-        for number, scenario in enumerate(QUICK if options.quick else SCENARIOS):
-            if options.rounds:
-                scenario = Scenario(scenario.volumes, scenario.files, options.rounds)
+        for number, planned in enumerate(QUICK if options.quick else SCENARIOS):
+            scenario = replace(planned, rounds=options.rounds or planned.rounds)
             home = os.path.join(directory, f"latency{number}")
             os.mkdir(home)
             figures = latency.measure(scenario, home)

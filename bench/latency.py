@@ -112,10 +112,12 @@ class _Lane:
         in_a_row = 0
         while in_a_row < 5:
             in_a_row = in_a_row + 1 if self._swap(1.0) is not None else 0
-            if fault := self._process.fault():
-                return self._give_up(fault)
-            if time.monotonic() > deadline:
-                return self._give_up(f"never noticed a swap: {self._process.last_words()}")
+            fault = self._process.fault()
+            if fault is None and time.monotonic() > deadline:
+                fault = f"never noticed a swap: {self._process.last_words()}"
+            if fault is not None:
+                self._give_up(fault)
+                return
             time.sleep(self.contender.rest)
 
     def run(self, number: int) -> None:
@@ -123,7 +125,8 @@ class _Lane:
         if self._process is None:
             return
         if fault := self._process.fault():
-            return self._give_up(fault)
+            self._give_up(fault)
+            return
         latencies = self.figures.rounds.setdefault(number, [])
         deadline = time.monotonic() + self.contender.seconds
         for _ in range(self.contender.swaps):
@@ -161,7 +164,7 @@ class _Lane:
         return None
 
     def _read(self, marker: int) -> int | None:
-        """When this marker was noticed (ns), if the pipe has it already. Older and repeated reports are dropped."""
+        """When this marker was noticed (ns), if the pipe has it; reports of older ones are dropped."""
         try:
             data = self._rest_of_line + os.read(self._fifo, 65536)
         except BlockingIOError:

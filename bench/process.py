@@ -21,7 +21,6 @@ class Footprint:
     watches: int
     """Directories watched by them."""
 
-
     def __add__(self, other: Footprint) -> Footprint:
         return Footprint(
             self.private_dirty + other.private_dirty,

@@ -16,7 +16,7 @@ MEGABYTES = 17.0
 def latency_table(scenario: Scenario, figures: Sequence[Figures]) -> str:
     """One scenario, a line each contender."""
     bare = yardstick(figures)
-    rows = [("", "swaps", "missed", "p50 µs", "p99 µs", "× bare", "quartiles")]
+    rows = [("", "swaps", "missed", "p50 µs", "p99 µs", "x bare", "quartiles")]
     for who in figures:
         if who.fault is not None:
             rows.append((who.name, who.fault, "", "", "", "", ""))
@@ -67,7 +67,7 @@ def targets(latencies: Sequence[tuple[Scenario, Sequence[Figures]]], idles: Sequ
         where = f"{_count(scenario.volumes, 'volume')}, {_count(scenario.files, 'file')}"
         kmetad = next(f for f in figures if f.name == KMETAD)
         ratios = kmetad.ratios(yardstick(figures))
-        name = f"p50 ≤ {RATIO} × bare (stretch {RATIO_STRETCH}); {where}"
+        name = f"p50 ≤ {RATIO} x bare (stretch {RATIO_STRETCH}); {where}"
         if not ratios:
             rows.append((name, kmetad.fault or "—", "not measured"))
             continue
@@ -76,16 +76,17 @@ def targets(latencies: Sequence[tuple[Scenario, Sequence[Figures]]], idles: Sequ
         rows.append((name, f"{ratio:.2f}", verdict))
         observer = next(f for f in figures if f.name == OBSERVER)
         if kmetad.p50 is not None and observer.p50 is not None:
+            name = f"p50 below watchdog's Observer; {where}"
             measured = f"{kmetad.p50:.0f} against {observer.p50:.0f} µs"
-            rows.append((f"p50 below watchdog's Observer; {where}", measured, _verdict(kmetad.p50 < observer.p50)))
+            rows.append((name, measured, _verdict(kmetad.p50 < observer.p50)))
     for idle in idles:
         if not idle.name.startswith("kmetad") or idle.footprint is None:
             continue
         where = f"{idle.name}, {_count(idle.volumes, 'volume')}"
         rows.append((f"no wake-ups; {where}", str(idle.wakeups), _verdict(idle.wakeups == 0)))
         held = idle.footprint
-        most = 1 if idle.volumes else 0  # with nothing to watch there needn't be a descriptor
-        rows.append((f"one inotify descriptor; {where}", str(held.inotify), _verdict(most <= held.inotify <= 1)))
+        wanted = (1,) if idle.volumes else (0, 1)  # with nothing to watch there needn't be one
+        rows.append((f"one inotify descriptor; {where}", str(held.inotify), _verdict(held.inotify in wanted)))
         plugins = 1 if "one plugin" in idle.name else 0
         measured = f"{held.threads} with the main thread and {_count(plugins, 'lane')}"
         rows.append((f"one watch thread; {where}", measured, _verdict(held.threads <= 2 + plugins)))
@@ -97,12 +98,14 @@ def targets(latencies: Sequence[tuple[Scenario, Sequence[Figures]]], idles: Sequ
 
 
 def _table(title: str, rows: Sequence[Sequence[str]]) -> str:
-    # The cell of a fault may be long; it mustn't widen its column.
-    widths = [max(len(row[n]) for row in rows if row is rows[0] or row[-1] or n == 0) for n in range(len(rows[0]))]
+    # A row whose last cell is empty tells of a fault, at length; that mustn't widen a column.
+    regular = [row for row in rows if row is rows[0] or row[-1]]
+    widths = [max(len(row[n]) for row in regular) for n in range(len(rows[0]))]
+    widths[0] = max(len(row[0]) for row in rows)
     lines = [title, "-" * len(title)]
     for row in rows:
-        first, *others = (cell.ljust(w) if n == 0 else cell.rjust(w) for n, (cell, w) in enumerate(zip(row, widths, strict=True)))
-        lines.append("  ".join([first, *others]).rstrip())
+        cells = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  ".join([row[0].ljust(widths[0]), *cells]).rstrip())
     return "\n".join(lines) + "\n"
 
 
@@ -118,7 +121,7 @@ def _quartiles(values: Sequence[float]) -> str:
     if len(values) < 2:
         return "—"
     low, _, high = statistics.quantiles(values, n=4, method="inclusive")
-    return f"{low:.2f}–{high:.2f}"
+    return f"{low:.2f} - {high:.2f}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -26,7 +26,7 @@ class Plugin:
         self._descriptor = os.open(options.report, os.O_WRONLY | os.O_CLOEXEC)
 
     @hookimpl
-    def kmetad_on_change(self, batch):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    def kmetad_on_change(self, batch):  # type: ignore[no-untyped-def]
         now = time.monotonic_ns()
         for change in batch.changes:
             if change.type == "label" and change.key.endswith(".bench/marker"):

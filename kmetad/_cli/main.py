@@ -1,0 +1,125 @@
+"""The command ``kmetad``: finds the command that is asked for, and turns what it raises into an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any, NoReturn
+
+from kmetad.errors import KmetadError
+
+COMMANDS = {
+    "run": "watch, and deliver changes to plugins",
+    "events": "print changes as they come",
+    "get": "print the metadata now",
+    "wait": "block until a field holds a value",
+    "check": "validate the configuration, and try changes on it",
+    "plugins": "list the installed plugins",
+    "demo": "see everything in a minute, no cluster needed",
+}
+"""Each command, whose module has the same name, and what it does."""
+
+USAGE = 2
+OWN_FAILURE = 125
+"""Exit code of ``run`` for failures of kmetad itself, as env(1) and docker-run(1) have it: the app's are its own."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"kmetad: {message} (see {self.prog} --help)\n")
+
+
+class _Command(_Parser):
+    """A command's parser, which asks the command's module for its arguments when it is first used."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        module = _module(self.prog.split()[-1])
+        self.formatter_class = argparse.RawDescriptionHelpFormatter
+        self.description = (module.__doc__ or "").strip()
+        module.arguments(self)
+        return super().parse_known_args(args, namespace)
+
+
+class _Version(argparse.Action):
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help="print the version")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"kmetad {version('kmetad')}")
+        parser.exit()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; answers its exit code. ``argv`` is without the program's name."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    name = argv[0] if argv else ""
+    failure = OWN_FAILURE if name == "run" else USAGE
+    try:
+        # What a terminal can't encode is escaped, never a crash.
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        # As process 1 of a container, TERM without a handler would be ignored by the kernel.
+        signal.signal(signal.SIGTERM, _terminate)
+        code = _dispatch(name, argv)
+        sys.stdout.flush()
+        return code
+    except SystemExit as error:  # argparse: help, version, usage
+        code = error.code if isinstance(error.code, int) else 0
+        return failure if code == USAGE else code
+    except KmetadError as error:
+        for line in str(error).splitlines():
+            print(f"kmetad: {line}", file=sys.stderr)
+        return failure
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Whoever read has gone. The interpreter flushes at its end, which must not raise again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except Exception:
+        import traceback
+
+        print("kmetad: this is a fault of kmetad itself; please report it:", file=sys.stderr)
+        traceback.print_exc()
+        return failure
+
+
+def _dispatch(name: str, argv: list[str]) -> int:
+    """Parse the arguments and call the command."""
+    # What follows `--` is the app's command line, of which argparse would eat a second `--`.
+    wrapped = None
+    if name == "run" and "--" in argv:
+        at = argv.index("--")
+        argv, wrapped = argv[:at], argv[at + 1 :]
+    parser = _Parser(
+        prog="kmetad",
+        description="Tells an app about its own Pod, and reacts when it changes.",
+        epilog="example: kmetad get \"metadata.labels['app']\"   (kmetad COMMAND --help shows more)",
+    )
+    parser.add_argument("--version", action=_Version)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Command)
+    for command, summary in COMMANDS.items():
+        commands.add_parser(command, help=summary)
+    if not argv:
+        parser.print_help(sys.stderr)
+        return USAGE
+    args = parser.parse_args(argv)
+    args.wrapped = wrapped
+    code: int = _module(args.command).run(args)
+    return code
+
+
+def _module(command: str) -> Any:
+    from importlib import import_module
+
+    return import_module(f"kmetad._cli.{command}")
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)

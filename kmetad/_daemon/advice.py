@@ -1,0 +1,96 @@
+"""What will never work, said at the start (``kmetad run``) and by ``kmetad check``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+
+from kmetad._delivery.match import Match
+from kmetad.events import SUBJECTS
+from kmetad.metadata import Snapshot
+
+_PARTS = {change.type: part for change, part in SUBJECTS}
+_SHOWN = 10
+
+
+def of_volumes(paths: Mapping[str, str], mountinfo: str | None = None) -> list[str]:
+    """Volumes, by name, whose files the kubelet will never change: subPath mounts."""
+    text = _read_mountinfo() if mountinfo is None else mountinfo
+    roots = dict(_mounts(text))
+    advice = []
+    for name, path in paths.items():
+        for mounted in _mounts_of(os.path.realpath(path), roots):
+            if _is_one_generation(roots[mounted]):
+                advice.append(
+                    f"volumes.{name}: {mounted} is a subPath mount, which never changes while the Pod runs; "
+                    f"mount the whole volume as a directory of its own"
+                )
+                break
+    return advice
+
+
+def of_environment(declared: Iterable[str], snapshot: Snapshot) -> list[str]:
+    """Field paths of ``[env]`` that do change, but can't in an environment, and that no volume carries."""
+    advice = []
+    for path in declared:
+        for prefix, part, values in (
+            ("metadata.labels['", "labels", snapshot.labels),
+            ("metadata.annotations['", "annotations", snapshot.annotations),
+        ):
+            if path.startswith(prefix) and path[len(prefix) : -2] not in values:
+                advice.append(
+                    f"{path} is only in the environment, which never follows the Pod; "
+                    f"project metadata.{part} into a downwardAPI volume"
+                )
+    return advice
+
+
+def of_match(instance: str, patterns: Sequence[str], snapshot: Snapshot) -> list[str]:
+    """Patterns of ``plugins.INSTANCE.match`` that match nothing there is now."""
+    advice = []
+    for pattern in patterns:
+        type_ = pattern.partition(":")[0]
+        match = Match([pattern])
+        parts = _PARTS if type_ == "*" else {type_: _PARTS[type_]}
+        there = [f"{t}:{key}" for t, part in parts.items() for key in getattr(snapshot, part)]
+        if any(match.covers(*key.split(":", 1)) for key in there):
+            continue
+        known = ", ".join(there[:_SHOWN]) + (f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else "")
+        advice.append(
+            f"plugins.{instance}.match: {pattern!r} matches nothing there is now; "
+            + (f"there are {known}" if there else f"there is no {type_} at all")
+        )
+    return advice
+
+
+def _read_mountinfo() -> str:
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _mounts(mountinfo: str) -> Iterable[tuple[str, str]]:
+    """Mount point and root within the mounted file system, of each line (proc_pid_mountinfo(5))."""
+    for line in mountinfo.splitlines():
+        columns = line.split(" ")
+        if len(columns) > 4:
+            yield _unescape(columns[4]), _unescape(columns[3])
+
+
+def _unescape(text: str) -> str:
+    """Blank, tab, newline and backslash stand as octal escapes in mountinfo."""
+    for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(code, char)
+    return text
+
+
+def _mounts_of(path: str, mounts: Iterable[str]) -> list[str]:
+    """The mount at a path, or those of single files right in it."""
+    return [mount for mount in mounts if mount == path or os.path.dirname(mount) == path]
+
+
+def _is_one_generation(root: str) -> bool:
+    """A subPath is bound to what ``..data`` led to when the container started: ``/..2026_11_23_04_31_50.357442254/labels``."""
+    return any(part.startswith("..") and part[2:6].isdigit() and part[6:7] == "_" for part in root.split("/"))

@@ -1,0 +1,88 @@
+"""All lanes together: offered to at once, watched for hooks that don't return, stopped by one deadline."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from kmetad._delivery.lane import Lane
+from kmetad.events import Batch
+
+
+class Lanes:
+    """The lanes of a daemon; ``log`` gets what is wrong with them."""
+
+    def __init__(
+        self, log: Callable[[str], Any], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._log = log
+        self._clock = clock
+        self._lanes: Sequence[Lane] = ()
+        self._armed = False
+        self._told: dict[str, float] = {}  # by lane, the entry that was called stuck
+        self._calls: SimpleQueue[bool] = SimpleQueue()
+
+    def start(self, lanes: Sequence[Lane]) -> None:
+        """Start them all, and the thread that notices stuck ones."""
+        self._lanes = lanes
+        for lane in lanes:
+            lane.start()
+        if lanes:
+            threading.Thread(target=self._notice_stuck, name="kmetad-timeouts", daemon=True).start()
+
+    def offer(self, batch: Batch) -> None:
+        """This is the newest for all of them. Never blocks."""
+        for lane in self._lanes:
+            lane.offer(batch)
+
+    def stop(self, timeout: float) -> None:
+        """Let each lane finish its present hook and call ``on_stop``: so many seconds for all together."""
+        deadline = self._clock() + timeout
+        for lane in self._lanes:
+            lane.stop()
+        for lane in self._lanes:
+            if not lane.join(max(0.0, deadline - self._clock())):
+                self._log(lane.name).error("lane.given_up", waited=timeout, reason="a hook did not return")
+        self._calls.put(False)
+
+    def entered(self) -> None:
+        """A lane enters a hook. Wakes the thread below unless it is looking already."""
+        if not self._armed:
+            self._armed = True
+            self._calls.put(True)
+
+    def _notice_stuck(self) -> None:
+        """Sleeps while no hook runs; while one does, until the first could be late."""
+        while self._calls.get():
+            while (wait := self._look()) is not None:
+                try:
+                    if not self._calls.get(timeout=wait):
+                        return
+                except Empty:
+                    pass
+
+    def _look(self) -> float | None:
+        """Tell of hooks that are late. Seconds until the next could be; None if there is none to wait for."""
+        self._armed = False  # a hook that is entered from here on wakes us again
+        waits = []
+        for lane in self._lanes:
+            since = lane.busy_since
+            if since is None or self._told.get(lane.name) == since:
+                continue
+            left = since + lane.pace.timeout - self._clock()
+            if left > 0:
+                waits.append(left)
+                continue
+            self._told[lane.name] = since
+            self._log(lane.name).error(
+                "lane.stuck",
+                timeout=lane.pace.timeout,
+                remedy="the hook has not returned; it is not entered again before it does",
+            )
+        if not waits:
+            return None
+        self._armed = True
+        return min(waits)
