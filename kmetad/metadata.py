@@ -17,6 +17,12 @@ from kmetad.quantity import Quantity
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 """The mapping that holds nothing; shared by every snapshot that lacks a part."""
 
+
+def nothing() -> Mapping[str, Any]:
+    """``EMPTY``, as a default of dataclasses, which take no mapping for one before Python 3.12."""
+    return EMPTY
+
+
 SourceStatus = Literal["healthy", "polling", "lost", "unreadable"]
 
 
@@ -96,25 +102,25 @@ class Snapshot:
     known, and don't count.
     """
 
-    labels: Mapping[str, str] = EMPTY
-    annotations: Mapping[str, str] = EMPTY
-    fields: Mapping[str, str] = EMPTY
+    labels: Mapping[str, str] = field(default_factory=nothing)
+    annotations: Mapping[str, str] = field(default_factory=nothing)
+    fields: Mapping[str, str] = field(default_factory=nothing)
     """By field path: ``metadata.name``, ``status.podIP``, …"""
-    resources: Mapping[str, Resource] = EMPTY
+    resources: Mapping[str, Resource] = field(default_factory=nothing)
     """By ``CONTAINER.limits.cpu``; the container is empty where none was declared."""
-    files: Mapping[str, Digest] = EMPTY
+    files: Mapping[str, Digest] = field(default_factory=nothing)
     """By ``SOURCE/path/in/the/volume``: files that aren't metadata."""
-    tokens: Mapping[str, Token] = EMPTY
+    tokens: Mapping[str, Token] = field(default_factory=nothing)
     """By the source's name."""
-    trust: Mapping[str, Digest] = EMPTY
+    trust: Mapping[str, Digest] = field(default_factory=nothing)
     """The cluster's CA, by the source's name."""
-    sources: Mapping[str, SourceState] = EMPTY
+    sources: Mapping[str, SourceState] = field(default_factory=nothing)
     """By name, in declared order."""
     generation: int = field(default=0, compare=False)
     """How many times the content changed in this life of kmetad; means nothing outside."""
-    swapped: Mapping[str, int] = field(default=EMPTY, compare=False)
+    swapped: Mapping[str, int] = field(default_factory=nothing, compare=False)
     """By source: when the kubelet swapped it last, in ns since the epoch."""
-    origins: Mapping[str, str | Mapping[str, str]] = field(default=EMPTY, compare=False, repr=False)
+    origins: Mapping[str, str | Mapping[str, str]] = field(default_factory=nothing, compare=False, repr=False)
     """By type (``label`` …): the source of all keys, or the source of each key. Ask ``source_of``."""
 
     def source_of(self, type_: str, key: str) -> str:

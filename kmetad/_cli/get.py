@@ -9,7 +9,7 @@ examples:
   kmetad get status.podIP
   kmetad get app.limits.cpu
   kmetad get -o json
-  export $(kmetad get -o env)
+  eval "$(kmetad get -o env)"
   export OTEL_RESOURCE_ATTRIBUTES=$(kmetad get -o otel)
 """
 

@@ -49,9 +49,9 @@ class _Version(argparse.Action):
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help="print the version")
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        from importlib.metadata import version
+        from kmetad import __version__
 
-        print(f"kmetad {version('kmetad')}")
+        print(f"kmetad {__version__}")
         parser.exit()
 
 

@@ -1,64 +1,51 @@
 """Makes typed values of what tomllib read, and collects everything that is wrong on the way.
 
 ``msgspec.convert`` stops at the first fault and knows no lines. So the types are
-walked here (``msgspec.inspect``), and only what this walk has no words for, a
+walked here (``msgspec.inspect``); only what this walk has no words for, a
 plugin's more unusual options, is left to msgspec.
+
+A faulty key of a table keeps its default. What has a name (a volume, an item, a
+variable) is taken whole or left out.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import inspect
 
-from kmetad._config.kinds import QUANTITY, Kind, Wrong
-from kmetad._config.kinds import Duration as _Duration
+from kmetad._config.expected import described, fits, kind, may_be, options, python_type, sized, suggestion
+from kmetad._config.kinds import Kind, Wrong
 from kmetad._config.lines import Lines
-from kmetad._config.problems import (
-    Path,
-    Problem,
-    did_you_mean,
-    kind_of,
-    nearest,
-    one_of,
-    place,
-    quoted,
-    secret,
-    shown,
-)
-from kmetad.quantity import Quantity
+from kmetad._config.problems import Path, Problem, did_you_mean, nearest, one_of, place, secret, shown
 
 FAULT = object()
 """Stands for a value that can't be had; the problem has been noted."""
 
 Rule = Callable[["Check", Path, Any, Mapping[str, Any]], Any]
-"""Looks at a whole table: the checker, where it stands, the Struct made of it, what was in the TOML.
-Answers the Struct to use, or FAULT."""
+"""Looks at a whole table in which no key is wrong: the checker, where it stands, the Struct
+made of it, what was in the TOML. Answers the Struct to use."""
 
-_AFTER_PATH = re.compile(r"^(.*?)(?: - at `(?:key in )?\$(.*)`)?$", re.DOTALL)
-_PATH_PART = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
-_TYPE_NAMES = {
-    "str": "a string",
-    "int": "an integer",
-    "float": "a number",
-    "bool": "true or false",
-    "array": "an array",
-    "object": "a table",
-}
-_PLURALS = {"a string": "strings", "an integer": "integers", "a number": "numbers", "a table": "tables"}
+_STEP = re.compile(r"\.([^.\[\]`]+)|\[([0-9]+)\]")
 
 
 class Check:
     """One checking of one file; ``problems`` grows in the order of finding."""
 
-    def __init__(self, lines: Lines | None = None, rules: Mapping[type, Rule] | None = None) -> None:
+    def __init__(
+        self,
+        lines: Lines | None = None,
+        rules: Mapping[type, Rule] | None = None,
+        also: Mapping[Path, Sequence[str]] = {},
+    ) -> None:
+        """``also``: keys that a table may have beside those that this checking is about."""
         self.problems: list[Problem] = []
         self._lines = lines
         self._rules = rules or {}
+        self._also = also
 
     def problem(self, path: Path, found: str, expected: str = "", suggestion: str = "") -> Any:
         """Note what is wrong at a place; answers FAULT."""
@@ -73,17 +60,20 @@ class Check:
         return self.problem(path, shown(path, value), expected, "" if secret(path, value) else suggestion)
 
     def table(self, cls: type, value: Any, path: Path = ()) -> Any:
-        """A Struct of a table, or FAULT. Faulty keys are noted and keep their defaults."""
-        return self._value(inspect.type_info(cls), value, path)
+        """A Struct of a table, or FAULT where a key that must be there isn't or is wrong."""
+        return self.value(inspect.type_info(cls), value, path)
 
-    def _value(self, info: inspect.Type, value: Any, path: Path) -> Any:
-        kind = _kind(info)
-        if kind is not None:
-            return self._scalar(kind, value, path)
+    def value(self, info: inspect.Type, value: Any, path: Path) -> Any:
+        """Whatever the type says, or FAULT."""
+        own = kind(info)
+        if own is not None:
+            return self.scalar(own, value, path)
         match info:
             case inspect.Metadata():
-                return self._value(info.type, value, path)
-            case inspect.StructType() if not info.array_like:
+                return self.value(info.type, value, path)
+            case inspect.AnyType():
+                return value
+            case inspect.StructType(array_like=False):
                 return self._struct(info, value, path)
             case inspect.DictType():
                 return self._dict(info, value, path)
@@ -91,170 +81,139 @@ class Check:
                 return self._union(info, value, path)
             case inspect.ListType() | inspect.VarTupleType() | inspect.SetType() | inspect.FrozenSetType():
                 return self._array(info, value, path)
-            case inspect.AnyType():
-                return value
-        expected = described(info)
-        if not expected:
+        fitting = fits(info, value)
+        if fitting is None:
             return self._by_msgspec(info, value, path)
-        if not _fits(info, value):
-            return self.wrong(path, value, expected, _retyped(info, value))
+        if not fitting:
+            return self.wrong(path, value, described(info), suggestion(info, value))
+        if isinstance(info, inspect.EnumType):
+            return info.cls(value)
         return float(value) if isinstance(info, inspect.FloatType) else value
 
-    def _scalar(self, kind: Kind, value: Any, path: Path) -> Any:
+    def scalar(self, own: Kind, value: Any, path: Path) -> Any:
+        """A value of one of kmetad's own kinds, or FAULT."""
         try:
-            return kind.parse(value)
+            return own.parse(value)
         except Wrong as wrong:
             return self.wrong(path, value, wrong.expected, wrong.suggestion)
 
-    def _key(self, info: inspect.Type, key: str, path: Path) -> Any:
-        """A table's key as its type; what is wrong with it is told at the key."""
-        kind = _kind(info)
-        if kind is not None:
-            return self._scalar(kind, key, path)
-        if isinstance(info, inspect.Metadata):
-            return self._key(info.type, key, path)
-        if isinstance(info, inspect.IntType) and re.fullmatch(r"-?[0-9]{1,18}", key):
-            key_value: Any = int(key)
-        else:
-            key_value = key
-        return self._value(info, key_value, path)
+    def unknown(self, path: Path, known: Sequence[str], table: Mapping[str, Any]) -> None:
+        """Note that a table has a key, the last of the path, that isn't known."""
+        near = nearest(str(path[-1]), [name for name in known if name not in table])
+        expected = f"one of {', '.join(known)}" if known else "none"
+        self.problem(path, "an unknown key", expected, did_you_mean(near) if near else "")
 
     def _struct(self, info: inspect.StructType, value: Any, path: Path) -> Any:
-        if isinstance(value, info.cls):  # made by another checking
-            return value
         if not isinstance(value, dict):
             return self.wrong(path, value, "a table")
+        before = len(self.problems)
         fields = {field.encode_name: field for field in info.fields}
-        known = [*fields, info.tag_field] if info.tag_field else list(fields)
+        known = [*fields] if info.tag_field is None else [info.tag_field, *fields]
         values: dict[str, Any] = {}
-        complete = True
         for key, item in value.items():
             if key in fields:
-                converted = self._value(fields[key].type, item, (*path, key))
+                converted = self.value(fields[key].type, item, (*path, key))
                 if converted is not FAULT:
                     values[fields[key].name] = converted
-                else:
-                    complete = complete and not fields[key].required
             elif key not in known:
-                near = nearest(key, (k for k in known if k not in value))
-                self.problem(
-                    (*path, key),
-                    "an unknown key",
-                    one_of(known) if known else "no keys at all",
-                    did_you_mean(near) if near else "",
-                )
+                self.unknown((*path, key), [*known, *self._also.get(path, ())], value)
         for key, field in fields.items():
             if field.required and key not in value:
-                what = described(field.type) or "a value"
-                self.problem(path, f"no {key}", what if _kind(field.type) is None else _expected(field.type))
-                complete = False
-        return self._made(info.cls, values, value, path) if complete else FAULT
-
-    def _made(self, cls: Callable[..., Any], values: dict[str, Any], table: Mapping[str, Any], path: Path) -> Any:
+                self.problem(path, f"no {key}", described(field.type))
+        if any(field.required and field.name not in values for field in info.fields):
+            return FAULT
         try:
-            struct = cls(**values)
-        except (ValueError, TypeError) as error:  # __post_init__ of a plugin's Options
-            return self.problem(path, f"options that the plugin refuses: {_without_secrets(str(error), table, path)}")
-        rule = self._rules.get(type(struct))
-        return rule(self, path, struct, table) if rule else struct
+            struct = info.cls(**values)
+        except (ValueError, TypeError) as error:  # from __post_init__ of a plugin's Options
+            return self.problem(path, f"the plugin refuses this: {_without_secrets(str(error), value, path)}")
+        rule = self._rules.get(info.cls)
+        return rule(self, path, struct, value) if rule and len(self.problems) == before else struct
 
     def _dict(self, info: inspect.DictType, value: Any, path: Path) -> Any:
         if not isinstance(value, dict):
             return self.wrong(path, value, "a table")
         converted: dict[Any, Any] = {}
         for text, item in value.items():
-            before = len(self.problems)
-            at = (*path, text)
+            before, at = len(self.problems), (*path, text)
             key = self._key(info.key_type, text, at)
-            new = self._named(text, info.value_type, item, at)
-            if key is FAULT or new is FAULT:
+            new = self.value(info.value_type, item, at)
+            if len(self.problems) > before:
                 continue
-            if key in converted:
-                self.problem(at, "the same once more", "each only once")
-            elif len(self.problems) == before or not _all_or_nothing(info.value_type):
+            if key in converted:  # TERM and SIGTERM
+                self.problem(at, "the same key once more, written differently", "each key once")
+            else:
                 converted[key] = new
         return self._sized(info, converted, value, path)
 
-    def _named(self, name: str, info: inspect.Type, value: Any, path: Path) -> Any:
-        """A value of a table that knows its own name, as plugins do."""
-        if isinstance(info, inspect.DataclassType) and info.cls in self._rules:
-            return self._rules[info.cls](self, path, name, value)
-        return self._value(info, value, path)
+    def _key(self, info: inspect.Type, text: str, path: Path) -> Any:
+        """A table's key as its type."""
+        plain = info.type if isinstance(info, inspect.Metadata) else info
+        number = (
+            kind(info) is None and isinstance(plain, inspect.IntType) and re.fullmatch(r"-?[0-9]{1,18}", text)
+        )
+        return self.value(info, int(text) if number else text, path)
 
     def _array(self, info: Any, value: Any, path: Path) -> Any:
-        item_type = info.item_type
         if not isinstance(value, list):
-            single = isinstance(value, str) and _kind_or_text(item_type)
-            suggestion = f"did you mean [{quoted(value)}]?" if single else ""
-            return self.wrong(path, value, described(info), suggestion)
-        items = [self._value(item_type, item, (*path, index)) for index, item in enumerate(value)]
+            return self.wrong(path, value, described(info), suggestion(info, value))
+        items = [self.value(info.item_type, item, (*path, index)) for index, item in enumerate(value)]
         if any(item is FAULT for item in items):
             return FAULT
         made = {inspect.VarTupleType: tuple, inspect.SetType: set, inspect.FrozenSetType: frozenset}
         return self._sized(info, made.get(type(info), list)(items), value, path)
 
     def _sized(self, info: Any, converted: Any, value: Any, path: Path) -> Any:
-        least, most = info.min_length or 0, info.max_length
-        if len(value) < least or (most is not None and len(value) > most):
-            entries = f"{least} to {most}" if most is not None else f"at least {least}"
-            return self.problem(path, f"{len(value)} entries", f"{entries}")
-        return converted
+        if sized(info, value):
+            return converted
+        return self.problem(path, f"{len(value)} entries", described(info))
 
     def _union(self, info: inspect.UnionType, value: Any, path: Path) -> Any:
-        options = [option for option in info.types if not isinstance(option, inspect.NoneType)]
-        if len(options) > 1:
-            fitting = [option for option in options if _same_shape(option, value)]
-            for option in fitting:
-                trial = Check(self._lines, self._rules)
-                converted = trial._value(option, value, path)
-                if not trial.problems:
-                    return converted
-            if len(fitting) != 1:
-                return self.wrong(path, value, one_of(_expected(option) for option in options))
-            options = fitting
-        return self._value(options[0], value, path)
+        """The first option that takes the value; if none does, what the only likely one says of it."""
+        likely = [option for option in options(info) if may_be(option, value)]
+        if len(likely) == 1:
+            return self.value(likely[0], value, path)
+        for option in likely:
+            trial = Check(rules=self._rules)
+            converted = trial.value(option, value, path)
+            if not trial.problems:
+                return converted
+        if len(options(info)) == 1:
+            return self.value(options(info)[0], value, path)
+        return self.wrong(path, value, described(info))
 
     def _by_msgspec(self, info: inspect.Type, value: Any, path: Path) -> Any:
-        """What is beyond this walk: msgspec's own conversion, and its fault in our words."""
-        python = _python_type(info)
+        """A type that only msgspec knows; its fault is told in our words."""
+        python = python_type(info)
         if python is None:
             return value
         try:
             return msgspec.convert(value, python, str_keys=True)
         except msgspec.ValidationError as error:
-            found = _AFTER_PATH.match(str(error))
-            text, inner = (found[1], found[2] or "") if found else (str(error), "")
-            for key, index in _PATH_PART.findall(inner):
+            _, _, inner = str(error).rpartition(" - at `$")
+            for key, index in _STEP.findall(inner):
                 step: Any = int(index) if index else key
                 path = (*path, step)
                 value = value[step] if isinstance(value, (dict, list)) else value
-            return self.wrong(path, value, _in_our_words(text))
+            return self.wrong(path, value, described(info) if not inner else one_of([_in_words(str(error))]))
 
 
-def described(info: inspect.Type) -> str:
-    """What is expected, for people: ``an integer from -20 to 19``; empty for types without words."""
-    match info:
-        case inspect.Metadata():
-            return _kind_words(info) or described(info.type)
-        case inspect.BoolType():
-            return "true or false"
-        case inspect.IntType() | inspect.FloatType():
-            return ("an integer" if isinstance(info, inspect.IntType) else "a number") + _bounds(info)
-        case inspect.StrType():
-            return "a string" + _text_bounds(info)
-        case inspect.LiteralType():
-            return one_of(quoted(v) if isinstance(v, str) else str(v) for v in info.values)
-        case inspect.EnumType():
-            return one_of(quoted(str(member.value)) for member in info.cls)
-        case inspect.TimeDeltaType():
-            return 'a duration such as "200ms"'
-        case inspect.StructType() | inspect.DictType():
-            return "a table"
-        case inspect.ListType() | inspect.VarTupleType() | inspect.SetType() | inspect.FrozenSetType():
-            item = described(info.item_type)
-            return f"an array of {_PLURALS.get(item, item)}" if item else "an array"
-        case inspect.UnionType():
-            return one_of(filter(None, (described(option) for option in info.types)))
-        case inspect.CustomType() if info.cls is Quantity:
-            return QUANTITY.expected
-    return ""
+def _in_words(text: str) -> str:
+    """What msgspec expected inside of a type that only it knows."""
+    names = {"str": "a string", "int": "an integer", "float": "a number", "bool": "true or false"}
+    names |= {"array": "an array", "object": "a table"}
+    found = re.match(r"Expected `([^`|]+)`", text)
+    return names.get(found[1], f"a valid {found[1]}") if found else "another value"
+
+
+def _without_secrets(text: str, value: Any, path: Path) -> str:
+    """A plugin's own sentence about its options, with secrets taken out."""
+    inner: list[tuple[Path, Any]] = []
+    if isinstance(value, dict):
+        inner = [((*path, key), item) for key, item in value.items()]
+    elif isinstance(value, list):
+        inner = [((*path, index), item) for index, item in enumerate(value)]
+    elif secret(path, value) and str(value):
+        return text.replace(str(value), "…")
+    for at, item in inner:
+        text = _without_secrets(text, item, at)
+    return text

@@ -9,11 +9,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated, Any
 
 from msgspec import Meta
 
-from kmetad._config.problems import did_you_mean, nearest, one_of, quoted
+from kmetad._config.fields import FIELD_EXPECTED, RESOURCE_EXPECTED, env_field, resource, volume_field
+from kmetad._config.problems import Wrong, did_you_mean, nearest, one_of, quoted
 from kmetad._config.signals import nearest_signal, signal_name, signal_number
 from kmetad._config.template import Template, parse_template
 from kmetad._config.units import (
@@ -27,15 +29,6 @@ from kmetad._config.units import (
 from kmetad.errors import FieldPathError, QuantityError
 from kmetad.events import TYPES
 from kmetad.quantity import Quantity
-
-
-class Wrong(ValueError):
-    """A value isn't of its kind: what was expected, and what to do."""
-
-    def __init__(self, expected: str, suggestion: str = "") -> None:
-        super().__init__(expected)
-        self.expected = expected
-        self.suggestion = suggestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +139,9 @@ def _match(value: Any) -> str:
         raise Wrong(expected)
     type_, colon, glob = value.partition(":")
     if not colon:
-        raise Wrong(expected, did_you_mean(f"{value}:*" if value in TYPES or value == "*" else f"label:{value}"))
+        raise Wrong(
+            expected, did_you_mean(f"{value}:*" if value in TYPES or value == "*" else f"label:{value}")
+        )
     if type_ not in TYPES and type_ != "*":
         near = nearest(type_, TYPES)
         raise Wrong(expected, did_you_mean(f"{near}:{glob}") if near else "")
@@ -161,7 +156,8 @@ def _variable(value: Any) -> str:
     return value
 
 
-def _name(value: Any) -> str:
+def check_name(value: Any) -> str:
+    """A name for an instance or a source; raises Wrong."""
     if not isinstance(value, str) or not value or "/" in value or not value.isprintable():
         raise Wrong("a printable name without '/'")
     return value
@@ -171,15 +167,24 @@ RESERVED = ("env", "token")
 """The names of the sources that aren't volumes."""
 
 
-def _source_name(value: Any) -> str:
+def check_source_name(value: Any) -> str:
+    """A name for a volume; raises Wrong."""
     if value in RESERVED:
-        raise Wrong(f"another name: {one_of(map(quoted, RESERVED))} is the name of a source that is no volume")
-    return _name(value)
+        raise Wrong(
+            f"another name: {one_of(map(quoted, RESERVED))} is the name of a source that is no volume"
+        )
+    return check_name(value)
 
 
 def _file_name(value: Any) -> str:
     # As validateLocalDescendingPath and validateLocalNonReservedPath of pkg/apis/core/validation
-    if not isinstance(value, str) or not value or value[0] == "/" or value[:2] == ".." or ".." in value.split("/"):
+    if (
+        not isinstance(value, str)
+        or not value
+        or value[0] == "/"
+        or value[:2] == ".."
+        or ".." in value.split("/")
+    ):
         raise Wrong('a path in the volume such as "cpu_limit" or "limits/cpu", without ".."')
     return value
 
@@ -214,7 +219,9 @@ _SIGNAL_SCHEMA = {"type": ["string", "integer"]}
 _DURATION = _duration('a duration such as "200ms"', lambda s: s >= 0)
 _LONGER = _duration('a duration longer than 0s such as "30s"', lambda s: s > 0)
 QUANTITY = Kind('a Kubernetes quantity such as "1m"', _quantity, {"type": ["string", "integer"]}, str)
-TEMPLATE = Kind("a text", _template, _text(), lambda template: template.text)
+TIMEDELTA = Kind(
+    _DURATION.expected, lambda value: timedelta(seconds=_DURATION.parse(value)), _DURATION.schema
+)
 
 
 def _of(kind: Kind) -> Meta:
@@ -234,17 +241,29 @@ CatchableSignal = Annotated[int, _of(Kind(_SIGNAL_EXPECTED, _catchable, _SIGNAL_
 SignalOrNothing = Annotated[int, _of(Kind(_SIGNAL_EXPECTED, _or_nothing, _SIGNAL_SCHEMA, signal_name))]
 """A signal's number, or 0."""
 ExitCode = Annotated[
-    int, _of(Kind("an exit code from 0 to 255", _exit_code, {"type": "integer", "minimum": 0, "maximum": 255}))
+    int,
+    _of(Kind("an exit code from 0 to 255", _exit_code, {"type": "integer", "minimum": 0, "maximum": 255})),
 ]
 AbsolutePath = Annotated[str, _of(Kind("an absolute path", _path, _text("^/")))]
 Argv = Annotated[
     tuple[str, ...],
-    _of(Kind("an array of strings", _argv, {"type": "array", "items": {"type": "string"}, "minItems": 1}, list)),
+    _of(
+        Kind(
+            "an array of strings", _argv, {"type": "array", "items": {"type": "string"}, "minItems": 1}, list
+        )
+    ),
 ]
 """A command and its arguments; no shell."""
 Pattern = Annotated[str, _of(Kind("TYPE:GLOB", _match, _text(f"^({'|'.join(TYPES)}|\\*):.")))]
 """``TYPE:GLOB`` on a change's type and key."""
 Variable = Annotated[str, _of(Kind("a variable's name", _variable, _text("^[^=]+$")))]
-Name = Annotated[str, _of(Kind("a name", _name, _text("^[^/]+$")))]
-SourceName = Annotated[str, _of(Kind("a name", _source_name, _text("^[^/]+$", **{"not": {"enum": list(RESERVED)}})))]
+Name = Annotated[str, _of(Kind("a name", check_name, _text("^[^/]+$")))]
+SourceName = Annotated[
+    str, _of(Kind("a name", check_source_name, _text("^[^/]+$", **{"not": {"enum": list(RESERVED)}})))
+]
 FileName = Annotated[str, _of(Kind("a file's name", _file_name, _text("^[^/]")))]
+VolumeField = Annotated[str, _of(Kind(FIELD_EXPECTED, volume_field, _text()))]
+EnvField = Annotated[str, _of(Kind(FIELD_EXPECTED, env_field, _text()))]
+ResourcePath = Annotated[str, _of(Kind(RESOURCE_EXPECTED, resource, _text("^(requests|limits)\\.")))]
+Divisor = Annotated[Quantity, _of(QUANTITY)]
+EnvTemplate = Annotated[Template, _of(Kind("a text", _template, _text(), lambda template: template.text))]

@@ -14,7 +14,7 @@ from kmetad._config.problems import Path
 _BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _KEY = re.compile(r"""[ \t]*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([A-Za-z0-9_-]+))[ \t]*(\.?)""")
 _TEXT = re.compile(
-    r'"""(?:[^\\]|\\.)*?"""(?:"{0,2})' r"|'''.*?'''(?:'{0,2})" r'|"(?:[^"\\]|\\.)*"' r"|'[^']*'",
+    r"""(?:\"{3}(?:[^\\]|\\.)*?\"{3,5}(?!")|'{3}.*?'{3,5}(?!')|"(?:[^"\\]|\\.)*"|'[^']*')""",
     re.DOTALL,
 )
 _PLAIN = re.compile(r"[^,\]}#\n]*")
@@ -28,7 +28,7 @@ class Lines:
         self._text = text
 
     def of(self, path: Path) -> int:
-        """The line, from 1, of a value, or of what it would stand in if it isn't there; 0 for the whole file."""
+        """The line, from 1, of a value, or of what it would stand in; 0 for the whole file."""
         while path and path not in self._lines:
             path = path[:-1]
         return self._lines.get(path, 0)

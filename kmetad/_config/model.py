@@ -7,36 +7,34 @@ from these types as well.
 
 from __future__ import annotations
 
-from dataclasses import field as dataclass_field
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
 from kmetad._config.kinds import (
-    QUANTITY,
-    TEMPLATE,
     AbsolutePath,
     Argv,
     CatchableSignal,
+    Divisor,
     Duration,
+    EnvField,
+    EnvTemplate,
     ExitCode,
     FileName,
     LongerDuration,
     Name,
     Pattern,
+    ResourcePath,
     Signal,
     SignalOrNothing,
     Size,
     SourceName,
     Variable,
+    VolumeField,
 )
 from kmetad._config.lines import Lines
-from kmetad._config.template import Template
-from kmetad.quantity import Quantity
-
-Divisor = Annotated[Quantity, Meta(extra={"kind": QUANTITY})]
-EnvTemplate = Annotated[Template, Meta(extra={"kind": TEMPLATE})]
 
 
 class Run(Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,7 +92,7 @@ class Item(Struct, frozen=True, forbid_unknown_fields=True):
     """What a file or a variable holds: either a field, or a resource with its container and divisor."""
 
     field: str | None = None
-    resource: str | None = None
+    resource: ResourcePath | None = None
     container: str = ""
     divisor: Divisor | None = None
 
@@ -102,9 +100,13 @@ class Item(Struct, frozen=True, forbid_unknown_fields=True):
 class VolumeItem(Item, frozen=True, forbid_unknown_fields=True):
     """``items.FILE`` of a volume."""
 
+    field: VolumeField | None = None
+
 
 class EnvItem(Item, frozen=True, forbid_unknown_fields=True):
     """``[env] VARIABLE``."""
+
+    field: EnvField | None = None
 
 
 class Volume(Struct, frozen=True, forbid_unknown_fields=True):
@@ -161,6 +163,10 @@ class PluginKeys(Struct, frozen=True):
     lane: Lane = Lane()
 
 
+RESERVED_KEYS: tuple[str, ...] = PluginKeys.__struct_fields__
+"""Their names."""
+
+
 @dataclass(frozen=True, slots=True)
 class PluginTable:
     """``[plugins.NAME]``: one instance of a plugin.
@@ -193,7 +199,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     watch: Watch = Watch()
     volumes: dict[SourceName, Volume] = {}
     """By name, in declared order; empty: found by convention."""
-    env: dict[Variable, str | EnvItem] = {}
+    env: dict[Variable, EnvField | EnvItem] = {}
     """By variable; a text is a field path. Conventions apply to all others."""
     token: Token | None = None
     """None: found by convention."""

@@ -45,6 +45,15 @@ class Problem:
         return "".join(f"{part}: " for part in where if part) + what + suggestion
 
 
+class Wrong(ValueError):
+    """A value isn't of its kind: what was expected, and what to do."""
+
+    def __init__(self, expected: str, suggestion: str = "") -> None:
+        super().__init__(expected)
+        self.expected = expected
+        self.suggestion = suggestion
+
+
 def place(path: Path) -> str:
     """A path as TOML writes it: ``plugins."a.b".match[0]``."""
     text = ""
@@ -66,7 +75,14 @@ def quoted(text: str) -> str:
 
 def kind_of(value: Any) -> str:
     """The TOML type of a value: ``a string``."""
-    names = {str: "a string", bool: "a boolean", int: "an integer", float: "a float", dict: "a table", list: "an array"}
+    names = {
+        str: "a string",
+        bool: "a boolean",
+        int: "an integer",
+        float: "a float",
+        dict: "a table",
+        list: "an array",
+    }
     return names.get(type(value), "a date or time")
 
 

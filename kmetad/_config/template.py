@@ -45,7 +45,9 @@ def parse_template(text: str) -> Template:
                 raise ValueError("a '{' that nothing closes; write '{{' for the brace itself")
             path = text[at + 1 : end].strip()
             if not path:
-                raise FieldPathError("a placeholder without a field path; write '{{}}' for the braces themselves")
+                raise FieldPathError(
+                    "a placeholder without a field path; write '{{}}' for the braces themselves"
+                )
             parse_path(path)
             parts.append((literal, path))
             literal, at = "", end + 1

@@ -5,12 +5,27 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
+from typing import TYPE_CHECKING
+
 from kmetad._delivery.match import Match
 from kmetad.events import SUBJECTS
 from kmetad.metadata import Snapshot
 
+if TYPE_CHECKING:
+    from kmetad._config.model import Config
+
 _PARTS = {change.type: part for change, part in SUBJECTS}
 _SHOWN = 10
+
+
+def of_all(config: Config, snapshot: Snapshot) -> list[str]:
+    """Everything below, for a configuration and what the Pod is now."""
+    declared = [item if isinstance(item, str) else item.field or "" for item in config.env.values()]
+    advice = of_volumes({name: volume.path for name, volume in config.volumes.items()})
+    advice += of_environment(declared, snapshot)
+    for name, table in config.plugins.items():
+        advice += of_match(name, table.match, snapshot)
+    return advice
 
 
 def of_volumes(paths: Mapping[str, str], mountinfo: str | None = None) -> list[str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from kmetad.metadata import EMPTY, Digest, Resource, Token
+from kmetad.metadata import Digest, Resource, Token, nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +17,13 @@ class Content:
     that ``diff`` can skip them.
     """
 
-    labels: Mapping[str, str] = EMPTY
-    annotations: Mapping[str, str] = EMPTY
-    fields: Mapping[str, str] = EMPTY
-    resources: Mapping[str, Resource] = EMPTY
-    files: Mapping[str, Digest] = EMPTY
-    tokens: Mapping[str, Token] = EMPTY
-    trust: Mapping[str, Digest] = EMPTY
+    labels: Mapping[str, str] = field(default_factory=nothing)
+    annotations: Mapping[str, str] = field(default_factory=nothing)
+    fields: Mapping[str, str] = field(default_factory=nothing)
+    resources: Mapping[str, Resource] = field(default_factory=nothing)
+    files: Mapping[str, Digest] = field(default_factory=nothing)
+    tokens: Mapping[str, Token] = field(default_factory=nothing)
+    trust: Mapping[str, Digest] = field(default_factory=nothing)
     swapped_ns: int | None = None
     """When the kubelet swapped: the generation directory's modification time; None where there are no swaps."""
     fingerprint: Hashable = None

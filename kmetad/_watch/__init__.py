@@ -39,7 +39,8 @@ def watch(*paths: str | os.PathLike[str], rescan: float = RESCAN_SECONDS) -> Wat
     if not paths:
         return Watch(discover(os.environ, digest_key=key), rescan=rescan)
     volumes: dict[str, Volume] = {}
-    for path in map(os.fspath, paths):
+    for path in paths:
+        path = os.fspath(path)
         name = unique_name(path, volumes)
         volumes[name] = Volume(name, path, digest_key=key)
     return Watch(list(volumes.values()), rescan=rescan)

@@ -51,9 +51,9 @@ class Hints(Protocol):
         """Give back what the kernel lent."""
 
 
-def system_hints() -> Hints:
+def system_hints(platform: str = sys.platform) -> Hints:
     """The best backend of this system."""
-    if sys.platform == "linux":
+    if platform == "linux":
         from kmetad._watch.inotify import InotifyHints
 
         return InotifyHints()

@@ -1,0 +1,45 @@
+"""What this version parses but can't act on yet, so that nobody waits for it in silence.
+
+When a part is built, its line here goes.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+
+from kmetad._config.model import Config
+
+_NOT_YET = (
+    "run.command",
+    "run.signal_scope",
+    "run.rewrite_signals",
+    "run.exit_codes",
+    "run.restart",
+    "run.stop_signal",
+    "run.stop_timeout",
+    "run.drain_timeout",
+    "run.start",
+    "run.sync_timeout",
+    "run.output",
+    "run.first_tags_timeout",
+    "run.env",
+    "daemon.memory_limit",
+    "daemon.nice",
+    "daemon.oom_score_adj",
+    "state.dir",
+    "api.url",
+    "api.kubeconfig",
+)
+
+
+def pending(config: Config) -> list[str]:
+    """A sentence for each option that isn't at its default and has no effect yet."""
+    return [
+        f"{option}: this version of kmetad knows the option, but doesn't act on it yet"
+        for option in _NOT_YET
+        if _get(config, option) != _get(Config(), option)
+    ]
+
+
+def _get(config: Config, option: str) -> object:
+    return reduce(getattr, option.split("."), config)

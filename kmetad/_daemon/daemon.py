@@ -1,0 +1,130 @@
+"""A daemon's life: start, watch and deliver, stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from kmetad import _log
+from kmetad._daemon import advice, limits, report
+from kmetad._daemon.instances import make_lane
+from kmetad._delivery.lane import Lane
+from kmetad._delivery.lanes import Lanes
+from kmetad._delivery.match import Filter
+from kmetad._watch import Watch
+
+if TYPE_CHECKING:
+    from kmetad._config import Loaded
+
+OWN_FAILURE = 125
+_DIED = 0
+"""In the queue of signals: the watching thread ended by itself, which is a fault of kmetad."""
+
+
+def run(loaded: Loaded, *, environ: Mapping[str, str], strict: bool = False, verbose: bool = False) -> int:
+    """Watch and deliver until TERM or INT. Answers the exit code: 0, or 125 for a failure of kmetad's own.
+
+    ``loaded`` is the configuration with the problems found in it. A fault that isn't
+    fatal (a broken plugin) leaves the rest running, unless ``strict``.
+    """
+    config = loaded.config
+    _log.configure(config.log.format, "debug" if verbose else config.log.level)
+    log = _log.get_logger()
+    problems = [str(problem) for problem in loaded.problems]
+    refused = limits.apply(config.daemon.memory_limit, config.daemon.nice, config.daemon.oom_score_adj)
+
+    lanes = Lanes(lambda name: _log.get_logger(plugin=name))
+    made, faults = _make_lanes(loaded, lanes, environ)
+    problems += faults
+    for problem in problems:
+        log.error("config.fault", fault=problem)
+    if problems and (strict or any(problem.fatal for problem in loaded.problems)):
+        return OWN_FAILURE
+    for limit in refused:
+        log.warning("daemon.limit_refused", fault=limit)
+    for sentence in loaded.pending:
+        log.warning("config.not_in_this_version", what=sentence)
+
+    signals = _signals()
+    watch = Watch(loaded.sources(environ, os.urandom(32)), rescan=config.watch.rescan)
+    watcher = threading.Thread(
+        target=_watch, args=(watch, loaded, lanes, made, signals, log), name="kmetad-watch", daemon=True
+    )
+    lanes.start(made)
+    watcher.start()
+    code = _wait(signals, loaded, environ, log)
+    watch.stop()
+    lanes.stop(config.run.drain_timeout)
+    watcher.join(config.run.drain_timeout)
+    log.info("kmetad.stopped")
+    if code is None:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # HUP: same process, new configuration
+    return code
+
+
+def _make_lanes(loaded: Loaded, lanes: Lanes, environ: Mapping[str, str]) -> tuple[list[Lane], list[str]]:
+    """A lane for each instance that can be made, and what is wrong with the others."""
+    made: list[Lane] = []
+    faults: list[str] = []
+    for table in loaded.config.plugins.values():
+        lane, problems = make_lane(table, loaded, lanes)
+        faults += problems
+        if lane is not None:
+            made.append(lane)
+    return made, faults
+
+
+def _signals() -> SimpleQueue[int]:
+    """A queue that gets TERM, INT and HUP. Handlers do nothing but enqueue."""
+    queue: SimpleQueue[int] = SimpleQueue()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda received, _frame: queue.put(received))
+    return queue
+
+
+def _wait(signals: SimpleQueue[int], loaded: Loaded, environ: Mapping[str, str], log: Any) -> int | None:
+    """Sleep until kmetad has to end. The exit code; None if it is to start anew with a new configuration."""
+    while True:
+        received = signals.get()
+        if received == _DIED:
+            return OWN_FAILURE
+        if received != signal.SIGHUP:
+            log.info("kmetad.stopping", signal=signal.Signals(received).name)
+            return 0
+        again = loaded.again(environ)
+        if not again.problems:
+            log.info("config.reloading", file=again.file)
+            return None
+        for problem in again.problems:
+            log.error("config.fault", fault=str(problem))
+        log.error("config.kept", reason="the new configuration has faults; the one before stays in force")
+
+
+def _watch(
+    watch: Watch, loaded: Loaded, lanes: Lanes, made: Sequence[Lane], signals: SimpleQueue[int], log: Any
+) -> None:
+    """The watching thread: wait, read, compare (all by ``Watch``), deliver, log."""
+    noise = Filter(ignore=loaded.config.watch.ignore)
+    try:
+        with watch:
+            for batch in watch:
+                lanes.offer(batch)
+                if batch.current.generation == 1:
+                    report.started(log, batch, loaded, [lane.name for lane in made])
+                    _advise(log, loaded, batch.current)
+                else:
+                    report.changed(log, batch, noise)
+    except BaseException:
+        log.critical("watch.died", remedy="this is a fault of kmetad; please report it", exc_info=True)
+        signals.put(_DIED)
+
+
+def _advise(log: Any, loaded: Loaded, snapshot: Any) -> None:
+    """Say what will never work."""
+    for sentence in advice.of_all(loaded.config, snapshot):
+        log.warning("config.advice", advice=sentence)

@@ -1,0 +1,151 @@
+"""What ships: the wheels of kmetad and its plugins, built and installed as a user does it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import venv
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+INSTALL = "pip install . plugins/*/"
+"""How README.md says to install everything from a checkout."""
+
+PLUGINS = sorted(path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml"))
+
+
+def project(folder: Path) -> dict[str, Any]:
+    """The table [project] of a folder's pyproject.toml."""
+    table: dict[str, Any] = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    return table
+
+
+def run(*argv: str, env: dict[str, str], timeout: float = 60) -> str:
+    """A command's standard output; whatever it says is shown if it fails."""
+    done = subprocess.run(argv, cwd=ROOT, env=env, timeout=timeout, capture_output=True, text=True)
+    assert done.returncode == 0, f"{argv} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def plain_environment() -> dict[str, str]:
+    """This process's environment without what belongs to its own Python or is kmetad's configuration."""
+    ours = ("PYTHON", "VIRTUAL_ENV", "COV", "KMETAD_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, zipfile.ZipFile]:
+    """The wheel of each distribution, by its name."""
+    folder = tmp_path_factory.mktemp("wheels")
+    sources = [".", *(f"./plugins/{name}" for name in PLUGINS)]
+    pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder))
+    run(*pip, *sources, env=plain_environment(), timeout=300)
+    return {path.name.split("-")[0].replace("_", "-"): zipfile.ZipFile(path) for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment variables of a new virtual environment in which the install command was run."""
+    folder = tmp_path_factory.mktemp("clean")
+    venv.create(folder, with_pip=True)
+    env = plain_environment()
+    env["PATH"] = f"{folder / 'bin'}{os.pathsep}{env['PATH']}"
+    run("bash", "-c", f"exec {INSTALL}", env=env, timeout=300)
+    return env
+
+
+pytestmark = pytest.mark.timeout(600)  # seconds: packages are downloaded
+
+
+def test_there_is_a_wheel_of_everything(wheels: dict[str, zipfile.ZipFile]) -> None:
+    """Each folder under plugins/ is a distribution of its own, beside kmetad."""
+    assert PLUGINS
+    assert sorted(wheels) == sorted(["kmetad", *PLUGINS])
+
+
+@pytest.mark.parametrize("name", ["kmetad", *PLUGINS])
+def test_wheel_holds_the_package_and_nothing_else(wheels: dict[str, zipfile.ZipFile], name: str) -> None:
+    """One typed package with its metadata: no tests, no benchmarks, no stray files."""
+    package = name.replace("-", "_")
+    files = [file for file in wheels[name].namelist() if ".dist-info/" not in file]
+    assert f"{package}/py.typed" in files
+    assert {file.split("/")[0] for file in files} == {package}
+    assert [file for file in files if not file.endswith((".py", "/py.typed"))] == []
+    assert [file for file in files if re.search(r"(^|/)(tests?|conftest|test_\w+)(/|\.py$)", file)] == []
+
+
+@pytest.mark.parametrize("name", ["kmetad", *PLUGINS])
+def test_wheel_says_what_it_is(wheels: dict[str, zipfile.ZipFile], name: str) -> None:
+    """Licence, Python and README are in the metadata, and kmetad's own licence text is in its wheel."""
+    info = {Path(file).name: file for file in wheels[name].namelist() if ".dist-info/" in file}
+    metadata = wheels[name].read(info["METADATA"]).decode()
+    head, _, readme = metadata.partition("\n\n")
+    assert "License-Expression: Apache-2.0" in head
+    assert "Requires-Python: >=3.11" in head
+    assert readme.strip()
+    if name == "kmetad":
+        assert b"TERMS AND CONDITIONS" in wheels[name].read(info["LICENSE"])
+    else:
+        assert "[kmetad]" in wheels[name].read(info["entry_points.txt"]).decode()
+
+
+def test_versions_agree() -> None:
+    """pyproject.toml, kmetad.__version__ and the newest entry of the changelog."""
+    import kmetad
+
+    newest = re.search(r"^## (\S+?)(,|$)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest is not None
+    assert project(ROOT)["version"] == kmetad.__version__ == newest[1]
+
+
+def test_commands_work_where_it_is_installed(clean: dict[str, str]) -> None:
+    """The command and ``python -m kmetad`` are there, and the plugins are found by their entry points."""
+    version = f"kmetad {project(ROOT)['version']}\n"
+    assert run("kmetad", "--version", env=clean) == version
+    assert run("python", "-P", "-m", "kmetad", "--version", env=clean) == version
+    listed = run("kmetad", "plugins", "list", env=clean)
+    for name in PLUGINS:
+        for entry in project(ROOT / "plugins" / name)["entry-points"]["kmetad"]:
+            assert re.search(rf"^{re.escape(entry)}\b", listed, re.MULTILINE), listed
+            assert name in listed
+
+
+def test_nothing_is_missing_where_it_is_installed(clean: dict[str, str]) -> None:
+    """Every module is imported, and every public name fetched, with nothing but the declared dependencies."""
+    run("pip", "check", env=clean)
+    packages = ["kmetad", *(name.replace("-", "_") for name in PLUGINS)]
+    program = f"""
+import importlib, pathlib, pkgutil
+assert {str(ROOT)!r} not in importlib.import_module("kmetad").__file__
+for package in map(importlib.import_module, {packages!r}):
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        if module.name != "kmetad.testing.pytest_plugin":  # it is for those who have pytest
+            importlib.import_module(module.name)
+            print(module.name)
+import kmetad
+print([getattr(kmetad, name) for name in kmetad.__all__])
+"""
+    imported = run("python", "-P", "-W", "error", "-c", program, env=clean)
+    assert "kmetad.hookspecs" in imported.splitlines()
+
+
+def test_systemd_accepts_the_unit(clean: dict[str, str], tmp_path: Path) -> None:
+    """``systemd-analyze verify`` finds no fault in systemd/kmetad.service once its command exists."""
+    command = subprocess.run(
+        ["bash", "-c", "command -v kmetad"], env=clean, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    unit = (ROOT / "systemd" / "kmetad.service").read_text()
+    here = unit.replace("/opt/kmetad/bin/kmetad", command)
+    assert here != unit
+    (tmp_path / "kmetad.service").write_text(here)
+    try:
+        run("systemd-analyze", "verify", str(tmp_path / "kmetad.service"), env=clean)
+    except FileNotFoundError:
+        pytest.skip("systemd-analyze isn't installed here")
