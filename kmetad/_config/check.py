@@ -20,7 +20,7 @@ from msgspec import inspect
 from kmetad._config.expected import described, fits, kind, may_be, options, python_type, sized, suggestion
 from kmetad._config.kinds import Kind, Wrong
 from kmetad._config.lines import Lines
-from kmetad._config.problems import Path, Problem, did_you_mean, nearest, one_of, place, secret, shown
+from kmetad._config.problems import Path, Problem, did_you_mean, nearest, place, secret, shown
 
 FAULT = object()
 """Stands for a value that can't be had; the problem has been noted."""
@@ -97,9 +97,9 @@ class Check:
         except Wrong as wrong:
             return self.wrong(path, value, wrong.expected, wrong.suggestion)
 
-    def unknown(self, path: Path, known: Sequence[str], table: Mapping[str, Any]) -> None:
+    def unknown(self, path: Path, known: Sequence[str]) -> None:
         """Note that a table has a key, the last of the path, that isn't known."""
-        near = nearest(str(path[-1]), [name for name in known if name not in table])
+        near = nearest(str(path[-1]), known)
         expected = f"one of {', '.join(known)}" if known else "none"
         self.problem(path, "an unknown key", expected, did_you_mean(near) if near else "")
 
@@ -116,7 +116,7 @@ class Check:
                 if converted is not FAULT:
                     values[fields[key].name] = converted
             elif key not in known:
-                self.unknown((*path, key), [*known, *self._also.get(path, ())], value)
+                self.unknown((*path, key), [*known, *self._also.get(path, ())])
         for key, field in fields.items():
             if field.required and key not in value:
                 self.problem(path, f"no {key}", described(field.type))
@@ -189,12 +189,12 @@ class Check:
         try:
             return msgspec.convert(value, python, str_keys=True)
         except msgspec.ValidationError as error:
-            _, _, inner = str(error).rpartition(" - at `$")
+            text, _, inner = str(error).partition(" - at `$")
             for key, index in _STEP.findall(inner):
                 step: Any = int(index) if index else key
                 path = (*path, step)
                 value = value[step] if isinstance(value, (dict, list)) else value
-            return self.wrong(path, value, described(info) if not inner else one_of([_in_words(str(error))]))
+            return self.wrong(path, value, _in_words(text) if inner else described(info))
 
 
 def _in_words(text: str) -> str:

@@ -22,7 +22,6 @@ ENV_ONLY = (
 VOLUME_ONLY = ("metadata.labels", "metadata.annotations")
 _RESOURCES = ("cpu", "memory", "ephemeral-storage", "hugepages-2Mi")
 _QUOTES = "'\""
-_KEYED = ("metadata.labels['KEY']", "metadata.annotations['KEY']")
 
 FIELD_EXPECTED = "a field path such as \"metadata.labels['app']\""
 RESOURCE_EXPECTED = 'a resource such as "limits.cpu" or "requests.memory"'
@@ -34,10 +33,10 @@ OTHER_DIVISORS = ("1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", 
 
 def volume_field(value: Any) -> str:
     """A field path that a volume can hold; raises Wrong."""
-    path = _field(value, (*ANYWHERE, *_KEYED, *VOLUME_ONLY))
+    path = _field(value, (*ANYWHERE, *VOLUME_ONLY))
     if path in ENV_ONLY:
         raise Wrong(
-            f"one of {', '.join((*ANYWHERE, *_KEYED, *VOLUME_ONLY))}",
+            "a field path that a volume can hold",
             f"Kubernetes offers {path} only in the environment: declare it in [env]",
         )
     return path
@@ -45,10 +44,10 @@ def volume_field(value: Any) -> str:
 
 def env_field(value: Any) -> str:
     """A field path that an environment variable can hold; raises Wrong."""
-    path = _field(value, (*ANYWHERE, *_KEYED, *ENV_ONLY))
+    path = _field(value, (*ANYWHERE, *ENV_ONLY))
     if path in VOLUME_ONLY:
         raise Wrong(
-            f"one of {', '.join((*ANYWHERE, *_KEYED, *ENV_ONLY))}",
+            "a field path that a variable can hold",
             f"Kubernetes offers {path}, whole, only in volumes; a variable holds one key: {path}['KEY']",
         )
     return path
@@ -56,21 +55,19 @@ def env_field(value: Any) -> str:
 
 def resource(value: Any) -> str:
     """``limits.cpu``; raises Wrong."""
-    expected = RESOURCE_EXPECTED
     if not isinstance(value, str):
-        raise Wrong(expected)
+        raise Wrong(RESOURCE_EXPECTED)
     try:
         path = parse(value)
     except FieldPathError:
         near = nearest(value, [f"{of}.{name}" for of in ("requests", "limits") for name in _RESOURCES])
-        raise Wrong(expected, did_you_mean(near) if near else "") from None
+        raise Wrong(RESOURCE_EXPECTED, did_you_mean(near) if near else "") from None
     if path.part != "resource":
-        raise Wrong(expected, f"did you mean field = {quoted(value)}?")
+        raise Wrong(RESOURCE_EXPECTED, f"did you mean field = {quoted(value)}?")
     if path.container:
         bare = value.removeprefix(f"{path.container}.")
-        raise Wrong(
-            expected, f"did you mean resource = {quoted(bare)}, container = {quoted(path.container)}?"
-        )
+        meant = f"resource = {quoted(bare)}, container = {quoted(path.container)}"
+        raise Wrong(RESOURCE_EXPECTED, f"did you mean {meant}?")
     return value
 
 
@@ -85,16 +82,15 @@ def divisor_problem(resource_path: str, divisor: Quantity) -> Wrong | None:
 
 
 def _field(value: Any, offered: tuple[str, ...]) -> str:
-    expected = FIELD_EXPECTED
     if not isinstance(value, str):
-        raise Wrong(expected)
+        raise Wrong(FIELD_EXPECTED)
     try:
         path = parse(value)
     except FieldPathError:
         near = _nearest_field(value, offered)
-        raise Wrong(expected, did_you_mean(near) if near else "") from None
+        raise Wrong(FIELD_EXPECTED, did_you_mean(near) if near else "") from None
     if path.part == "resource":
-        raise Wrong(expected, f"did you mean {{ resource = {quoted(value)} }}?")
+        raise Wrong(FIELD_EXPECTED, f"did you mean {{ resource = {quoted(value)} }}?")
     return value
 
 
@@ -106,5 +102,5 @@ def _nearest_field(value: str, offered: tuple[str, ...]) -> str:
             if value.startswith(head) and rest[:1] in (".", "["):
                 return f"metadata.{of}['{rest.strip('.[]').strip(_QUOTES)}']"
     head, bracket, rest = value.partition("[")
-    near = nearest(head, VOLUME_ONLY if bracket else [path for path in offered if "[" not in path])
+    near = nearest(head, VOLUME_ONLY if bracket else offered)
     return f"{near}['{rest.strip('[]').strip(_QUOTES)}']" if near and bracket else near

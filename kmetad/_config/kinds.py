@@ -110,10 +110,21 @@ def _exit_code(value: Any) -> int:
     return value
 
 
+_PATH_EXPECTED = 'an absolute path, which begins with "/"'
+_URL_EXPECTED = 'a URL such as "http://127.0.0.1:8001"'
+_TOP = ("etc", "home", "mnt", "opt", "root", "run", "srv", "tmp", "usr", "var")
+
+
 def _path(value: Any) -> str:
     if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
-        relative = isinstance(value, str) and value and value[0].isalnum()
-        raise Wrong('an absolute path such as "/etc/podinfo"', did_you_mean(f"/{value}") if relative else "")
+        forgotten = isinstance(value, str) and value.partition("/")[0] in _TOP
+        raise Wrong(_PATH_EXPECTED, did_you_mean(f"/{value}") if forgotten else "")
+    return value
+
+
+def _url(value: Any) -> str:
+    if not isinstance(value, str) or not value.startswith(("http://", "https://")) or not value.isprintable():
+        raise Wrong(_URL_EXPECTED)
     return value
 
 
@@ -244,7 +255,8 @@ ExitCode = Annotated[
     int,
     _of(Kind("an exit code from 0 to 255", _exit_code, {"type": "integer", "minimum": 0, "maximum": 255})),
 ]
-AbsolutePath = Annotated[str, _of(Kind("an absolute path", _path, _text("^/")))]
+AbsolutePath = Annotated[str, _of(Kind(_PATH_EXPECTED, _path, _text("^/")))]
+Url = Annotated[str, _of(Kind(_URL_EXPECTED, _url, _text("^https?://")))]
 Argv = Annotated[
     tuple[str, ...],
     _of(
@@ -257,7 +269,8 @@ Argv = Annotated[
 Pattern = Annotated[str, _of(Kind("TYPE:GLOB", _match, _text(f"^({'|'.join(TYPES)}|\\*):.")))]
 """``TYPE:GLOB`` on a change's type and key."""
 Variable = Annotated[str, _of(Kind("a variable's name", _variable, _text("^[^=]+$")))]
-Name = Annotated[str, _of(Kind("a name", check_name, _text("^[^/]+$")))]
+NAME = Kind("a printable name without '/'", check_name, _text("^[^/]+$"))
+Name = Annotated[str, _of(NAME)]
 SourceName = Annotated[
     str, _of(Kind("a name", check_source_name, _text("^[^/]+$", **{"not": {"enum": list(RESERVED)}})))
 ]

@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 
 from kmetad._config.check import FAULT, Check
-from kmetad._config.kinds import check_name
+from kmetad._config.kinds import NAME
 from kmetad._config.lines import Lines
 from kmetad._config.model import RESERVED_KEYS, Config, PluginKeys, PluginTable
-from kmetad._config.problems import Problem, Wrong, in_file_order
+from kmetad._config.problems import Problem, in_file_order
 from kmetad._config.rules import RULES
 
 DEFAULT_FILE = "/etc/kmetad/kmetad.toml"
@@ -94,7 +94,7 @@ def parse(text: str, file: str) -> Loaded:
     config = check.table(Config, {key: value for key, value in document.items() if key in tables})
     for key in document:
         if key not in tables:
-            check.unknown((key,), tables, document)
+            check.unknown((key,), tables)
     config = msgspec.structs.replace(config, plugins=_plugins(check, plugins, lines))
     return Loaded(config, in_file_order(check.problems), file)
 
@@ -107,10 +107,7 @@ def _plugins(check: Check, tables: Any, lines: Lines) -> dict[str, PluginTable]:
     plugins = {}
     for name, table in tables.items():
         before, path = len(check.problems), ("plugins", name)
-        try:
-            check_name(name)
-        except Wrong as wrong:
-            check.problem(path, "this name", wrong.expected)
+        check.scalar(NAME, name, path)
         if not isinstance(table, dict):
             check.wrong(path, table, "a table")
             continue

@@ -31,6 +31,7 @@ from kmetad._config.kinds import (
     SignalOrNothing,
     Size,
     SourceName,
+    Url,
     Variable,
     VolumeField,
 )
@@ -126,7 +127,7 @@ class Token(Struct, frozen=True, forbid_unknown_fields=True):
 class Api(Struct, frozen=True, forbid_unknown_fields=True):
     """``[api]``: how the API server is reached; in-cluster where neither is given."""
 
-    url: str | None = None
+    url: Url | None = None
     kubeconfig: AbsolutePath | None = None
 
 

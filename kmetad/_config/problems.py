@@ -102,6 +102,8 @@ def secret(path: Path, value: Any) -> bool:
 
 def shown(path: Path, value: Any) -> str:
     """A value as a message may show it: itself if it is short and no secret, else its type."""
+    if isinstance(value, (dict, list)) and not value:
+        return "an empty table" if isinstance(value, dict) else "an empty array"
     if isinstance(value, (dict, list)) or secret(path, value):
         return kind_of(value)
     if isinstance(value, str):

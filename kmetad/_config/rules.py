@@ -51,8 +51,6 @@ def api(check: Check, path: Path, value: Api, table: Table) -> Api:
     """One way to the API server."""
     if value.url is not None and value.kubeconfig is not None:
         check.problem((*path, "kubeconfig"), "a kubeconfig beside a url", "one of them")
-    if value.url is not None and not value.url.startswith(("http://", "https://")):
-        check.wrong((*path, "url"), value.url, 'a URL such as "http://127.0.0.1:8001"')
     return value
 
 
@@ -77,7 +75,7 @@ def plugin(check: Check, path: Path, value: PluginKeys, table: Table) -> PluginK
     given = [key for key in ("use", "module", "path") if key in table]
     if len(given) > 1:
         check.problem(
-            (*path, given[1]), " and ".join(given), "one of them: each says alone where the plugin is"
+            (*path, given[1]), " and ".join(given), "only one of them: each says where the plugin is"
         )
     elif value.module is not None and not all(part.isidentifier() for part in value.module.split(".")):
         check.wrong((*path, "module"), value.module, f"a module's name such as {quoted('package.module')}")

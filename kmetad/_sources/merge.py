@@ -28,7 +28,7 @@ def merge(readings: Sequence[Reading], previous: Snapshot) -> Snapshot:
     parts: dict[str, Mapping[str, Any]] = {}
     origins: dict[str, str | Mapping[str, str]] = {}
     for type_, part in _PARTS:
-        told = [(name, values) for name, content in voices if (values := getattr(content, part))]
+        told = [(name, said) for name, content in voices if (said := getattr(content, part))]
         if not told:
             continue
         if len(told) == 1:
@@ -36,9 +36,9 @@ def merge(readings: Sequence[Reading], previous: Snapshot) -> Snapshot:
             continue
         values: dict[str, Any] = {}
         speakers: dict[str, str] = {}
-        for name, told_values in reversed(told):  # the first speaks last, and so has the last word
-            values.update(told_values)
-            speakers.update(dict.fromkeys(told_values, name))
+        for name, said in reversed(told):  # the first speaks last, and so has the last word
+            values.update(said)
+            speakers.update(dict.fromkeys(said, name))
         before = getattr(previous, part)
         parts[part] = before if before == values else MappingProxyType(values)
         origins[type_] = speakers
