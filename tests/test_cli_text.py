@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import unicodedata
 
 import pytest
@@ -27,6 +28,7 @@ class Terminal(io.StringIO):
     """A stream that says it is a terminal."""
 
     def isatty(self) -> bool:
+        """As a terminal does."""
         return True
 
 
@@ -111,7 +113,7 @@ def test_lines_of_a_batch_are_aligned() -> None:
         ]
     )
     assert lines == [
-        "~ source      podinfo            healthy → lost: /etc/podinfo isn't there",
+        "~ source      podinfo            healthy → lost: it isn't there",
         "+ annotation  note               hello",
         "~ file        settings/app.conf  changed",
         "- label       tier               gold",
@@ -130,15 +132,6 @@ def test_columns_only_grow() -> None:
     assert first.index("web") == second.index("web")
 
 
-def test_the_source_is_named_where_there_are_several() -> None:
-    """With more than one volume a line says which one speaks; a source's own line needn't."""
-    lines = text.Lines(colour=False, sources=True).changes(
-        [LabelChange("app", "a", "b", "podinfo"), SourceChange("settings", None, SourceState(), "settings")]
-    )
-    assert lines[0].endswith("a → b  (podinfo)")
-    assert lines[1].endswith("healthy")
-
-
 def test_a_line_of_a_batch_tells_the_time() -> None:
     """Time of day with milliseconds, as a clock in the same place shows it."""
     batch = Batch(
@@ -154,8 +147,6 @@ def test_colours_change_nothing_but_colour() -> None:
     changes = [LabelChange("app", "a", "b", "podinfo"), LabelChange("t", None, "b", "podinfo")]
     coloured = text.Lines(colour=True).changes(changes)
     assert all("\033[" in line for line in coloured)
-    import re
-
     assert [re.sub("\033\\[[0-9]*m", "", line) for line in coloured] == text.Lines(colour=False).changes(
         changes
     )

@@ -98,7 +98,9 @@ SCALARS = st.one_of(
     st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\x7f"), max_size=10),
 )
 VALUES = st.recursive(
-    SCALARS, lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(KEYS, inner, max_size=3)), max_leaves=8
+    SCALARS,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(KEYS, inner, max_size=3)),
+    max_leaves=8,
 )
 
 
@@ -107,7 +109,12 @@ def quote(text: str, style: int) -> str:
     plain = all(c.isprintable() for c in text)
     if style == 1 and plain and "'" not in text:
         return f"'{text}'"
-    if style == 2 and all(c.isprintable() or c == "\n" for c in text) and "''" not in text and text[-1:] != "'":
+    if (
+        style == 2
+        and all(c.isprintable() or c == "\n" for c in text)
+        and "''" not in text
+        and text[-1:] != "'"
+    ):
         return f"'''\n{text}'''"
     escaped = "".join(c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in text)
     return f'"""\n{escaped}"""' if style == 3 else f'"{escaped}"'

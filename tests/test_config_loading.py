@@ -57,9 +57,15 @@ def test_load(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("missing.toml", ": it can't be read: No such file or directory — name another file with -c or $KMETAD_CONFIG"),
+        (
+            "missing.toml",
+            ": it can't be read: No such file or directory — name another file with -c or $KMETAD_CONFIG",
+        ),
         ("", ": it can't be read: Is a directory — name another file with -c or $KMETAD_CONFIG"),
-        ("nul\0.toml", ": it can't be read: embedded null byte — name another file with -c or $KMETAD_CONFIG"),
+        (
+            "nul\0.toml",
+            ": it can't be read: embedded null byte — name another file with -c or $KMETAD_CONFIG",
+        ),
     ],
 )
 def test_unreadable(tmp_path: Path, name: str, message: str) -> None:
@@ -80,7 +86,9 @@ def test_no_utf8(tmp_path: Path) -> None:
     assert problem.fatal
 
 
-@pytest.mark.parametrize("text", ["a = " + "[" * 100_000, "a = " + "9" * 5000, "a = {" * 3, "a", "\0", "[", "x = 1\nx = 2"])
+@pytest.mark.parametrize(
+    "text", ["a = " + "[" * 100_000, "a = " + "9" * 5000, "a = {" * 3, "a", "\0", "[", "x = 1\nx = 2"]
+)
 def test_what_tomllib_refuses(text: str) -> None:
     """Whatever tomllib raises becomes one fatal problem."""
     loaded = parse(text, "kmetad.toml")

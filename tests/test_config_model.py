@@ -36,8 +36,8 @@ def documented() -> dict[str, Any]:
             place = f"{table.rpartition('.')[2]}.{key}"
             if comment.startswith("none"):
                 defaults[place] = None
-            elif comment.startswith('"'):
-                defaults[place] = comment.split('"')[1]
+            elif re.fullmatch(r'"\w+"', comment):
+                defaults[place] = comment.strip('"')
             elif comment.startswith("10 × debounce"):
                 defaults[place] = "0s"  # 10 × its default
             elif place not in EXAMPLES:

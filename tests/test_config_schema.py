@@ -56,8 +56,14 @@ def accepts(schema: dict[str, Any], value: Any) -> bool:
                     accepts(rule[key], item) for key, item in value.items() if key in rule
                 )
             case "additionalProperties":
-                others = {k: v for k, v in value.items() if k not in schema.get("properties", {})} if isinstance(value, dict) else {}
-                fine = all(rule if isinstance(rule, bool) else accepts(rule, item) for item in others.values())
+                others = (
+                    {k: v for k, v in value.items() if k not in schema.get("properties", {})}
+                    if isinstance(value, dict)
+                    else {}
+                )
+                fine = all(
+                    rule if isinstance(rule, bool) else accepts(rule, item) for item in others.values()
+                )
             case _:
                 assert word in described, word
                 fine = True
@@ -78,7 +84,8 @@ def test_accepts_what_is_right(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["durations", "unknown-keys", "run", "daemon", "tables", "volumes", "match", "api", "run-command-empty"]
+    "name",
+    ["durations", "unknown-keys", "run", "daemon", "tables", "volumes", "match", "api", "run-command-empty"],
 )
 def test_refuses_what_is_wrong(name: str) -> None:
     """What has the wrong form is refused as well."""

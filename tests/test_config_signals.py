@@ -22,7 +22,9 @@ def test_real_time_signals() -> None:
     assert signal_number("RTMAX-1") == signal.SIGRTMAX - 1
 
 
-@pytest.mark.parametrize("value", ["", "SIG", "TREM", "0", 0, -1, 4711, "RTMIN+99", "RTMIN+x", "TERM+1", "²", "9" * 5000])
+@pytest.mark.parametrize(
+    "value", ["", "SIG", "TREM", "0", 0, -1, 4711, "RTMIN+99", "RTMIN+x", "TERM+1", "²", "9" * 5000]
+)
 def test_no_signal(value: str | int) -> None:
     """Anything else is none, 0 included, which signals nobody."""
     with pytest.raises(ValueError, match="is no signal here"):

@@ -16,7 +16,10 @@ from kmetad.errors import FieldPathError
         ("", (("", ""),)),
         ("plain", (("plain", ""),)),
         ("{metadata.name}", (("", "metadata.name"),)),
-        ("v{metadata.labels['a.b/c']}-{ metadata.uid }!", (("v", "metadata.labels['a.b/c']"), ("-", "metadata.uid"), ("!", ""))),
+        (
+            "v{metadata.labels['a.b/c']}-{ metadata.uid }!",
+            (("v", "metadata.labels['a.b/c']"), ("-", "metadata.uid"), ("!", "")),
+        ),
         ("{{}}", (("{}", ""),)),
         ("{{{metadata.name}}}", (("{", "metadata.name"), ("}", ""))),
     ],

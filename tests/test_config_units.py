@@ -61,7 +61,25 @@ def test_duration(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "3", "-", "s", ".", "-.", ".s", "+.s", "1d", "\x85\x85", "1.s.", "5 s", " 5s", "5s ", "--5s", "1e3s", "٣s"]
+    [
+        "",
+        "3",
+        "-",
+        "s",
+        ".",
+        "-.",
+        ".s",
+        "+.s",
+        "1d",
+        "\x85\x85",
+        "1.s.",
+        "5 s",
+        " 5s",
+        "5s ",
+        "--5s",
+        "1e3s",
+        "٣s",
+    ]
     + ["9223372036854775808ns", "3000000h", "9" * 5000 + "h", "1" * 60 + "s"],
 )
 def test_no_duration(text: str) -> None:
@@ -79,7 +97,15 @@ def test_duration_round_trip(ns: int) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.0, "0s"), (0.2, "200ms"), (90.0, "1m30s"), (300.0, "5m"), (3600.0, "1h"), (1e-9, "1ns"), (0.0015, "1ms500us")],
+    [
+        (0.0, "0s"),
+        (0.2, "200ms"),
+        (90.0, "1m30s"),
+        (300.0, "5m"),
+        (3600.0, "1h"),
+        (1e-9, "1ns"),
+        (0.0015, "1ms500us"),
+    ],
 )
 def test_format_duration(seconds: float, text: str) -> None:
     """The shortest form, as people write it."""
@@ -112,13 +138,20 @@ def test_suggest_durations(value: object, suggested: list[str]) -> None:
 def test_suggestions_are_durations(value: object) -> None:
     """Nothing is suggested that would be refused; nothing raises."""
     for text in suggest_durations(value):
-        if len(text) < 15:
-            parse_duration(text)
+        parse_duration(text)
 
 
 @pytest.mark.parametrize(
     ("value", "size"),
-    [("128Mi", 2**27), ("1Gi", 2**30), ("100M", 10**8), ("1.5Ki", 1536), ("1e3", 1000), (4096, 4096), ("1m", 1)],
+    [
+        ("128Mi", 2**27),
+        ("1Gi", 2**30),
+        ("100M", 10**8),
+        ("1.5Ki", 1536),
+        ("1e3", 1000),
+        (4096, 4096),
+        ("1m", 1),
+    ],
 )
 def test_size(value: object, size: int) -> None:
     """Sizes are Kubernetes quantities, or numbers of bytes."""

@@ -42,14 +42,14 @@ def run(args: argparse.Namespace) -> int:
     from kmetad._delivery.match import Filter
     from kmetad._watch.watch import Watch
 
-    chosen = choose.sources(args)
-    followed = {source.name: source.path for source in chosen.sources if source.path is not None}
+    config, sources = choose.sources(args)
+    followed = {source.name: source.path for source in sources if source.path is not None}
     if not followed:
         print("kmetad: there is no volume to watch here; name one with --volume DIR", file=sys.stderr)
         return 2
-    wanted = Filter(ignore=chosen.config.watch.ignore)
-    lines = None if args.output == "json" else text.Lines(text.colours(sys.stdout), sources=len(followed) > 1)
-    with Watch(chosen.sources, rescan=chosen.config.watch.rescan) as watch:
+    wanted = Filter(ignore=config.watch.ignore)
+    lines = None if args.output == "json" else text.Lines(text.colours(sys.stdout))
+    with Watch(sources, rescan=config.watch.rescan) as watch:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: watch.stop())
         for batch in watch:
@@ -79,6 +79,7 @@ def _tell_watching(batch: Batch, followed: dict[str, str]) -> None:
     told = ""
     for name, path in followed.items():
         error = batch.current.sources[name].error
-        told += f"kmetad: watching {escape(name)} at {escape(path)}" + (f": {escape(error)}" if error else "") + "\n"
+        fault = f": {escape(error)}" if error else ""
+        told += f"kmetad: watching {escape(name)} at {escape(path)}{fault}\n"
     sys.stderr.write(told)  # in one piece: whoever waits for one of them may count on all
     sys.stderr.flush()

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import Any
 
-from kmetad._cli import choose
+from kmetad._cli import choose, podview
 from kmetad.metadata import Snapshot
 
 
@@ -38,46 +39,49 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """The exit code: 0, 1 no such field now, 2 usage."""
-    from kmetad._cli import podview
-
-    if args.path is not None and args.output in ("env", "otel"):
-        print(f"kmetad: -o {args.output} prints all that is known; leave out {args.path!r}", file=sys.stderr)
-        return 2
-    if args.path is not None:
-        from kmetad.fieldpath import parse
-
-        parse(args.path)  # a path that can't be is told before anything is read
-    snapshot = choose.look(choose.sources(args).sources)
-    if args.path is not None:
-        value = podview.value(snapshot, args.path)
-        if value is None:
-            print(f"kmetad: there is no {args.path} now", file=sys.stderr)
-            _tell_faults(snapshot)
-            return 1
-        _print_one(value, args.output)
+    if args.path is None:
+        snapshot = choose.look(choose.sources(args)[1])
+        choose.tell_faults(snapshot)
+        _print_all(snapshot, args.output)
         return 0
-    _tell_faults(snapshot)
-    if args.output == "json":
-        from json import dumps
+    if args.output in ("env", "otel"):
+        print(f"kmetad: -o {args.output} is for everything; leave out {args.path!r}", file=sys.stderr)
+        return 2
+    from kmetad.fieldpath import parse
 
-        print(dumps(podview.pod(snapshot), indent=2))
-    elif args.output == "env":
-        print("".join(line + "\n" for line in podview.environment(snapshot)), end="")
-    elif args.output == "otel":
-        print(podview.otel(snapshot))
+    parse(args.path)  # what can't be is told before anything is read
+    snapshot = choose.look(choose.sources(args)[1])
+    value = podview.value(snapshot, args.path) if args.output == "json" else snapshot.get(args.path)
+    if value is None:
+        print(f"kmetad: there is no {args.path} now", file=sys.stderr)
+        choose.tell_faults(snapshot)
+        return 1
+    if args.output == "json":
+        _print_json(value)
     else:
-        _print_table(snapshot)
+        _print_text(str(value))
     return 0
 
 
-def _print_one(value: podview.Value, output: str) -> None:
-    """One value for a script: exactly its bytes. On a terminal nothing in it may command the terminal."""
+def _print_all(snapshot: Snapshot, output: str) -> None:
     if output == "json":
-        from json import dumps
+        _print_json(podview.pod(snapshot))
+    elif output == "env":
+        print("".join(line + "\n" for line in podview.environment(snapshot)), end="")
+    elif output == "otel":
+        print(podview.otel(snapshot))
+    else:
+        _print_table(snapshot)
 
-        print(dumps(value))
-        return
-    text = podview.plain(value)
+
+def _print_json(value: Any) -> None:
+    from json import dumps
+
+    print(dumps(value, indent=2))
+
+
+def _print_text(text: str) -> None:
+    """One value for a script: exactly its bytes. On a terminal nothing in it may command the terminal."""
     if sys.stdout.isatty():
         from kmetad._cli.text import escape
 
@@ -89,7 +93,7 @@ def _print_one(value: podview.Value, output: str) -> None:
 
 
 def _print_table(snapshot: Snapshot) -> None:
-    from kmetad._cli import podview, text
+    from kmetad._cli import text
 
     colour = text.colours(sys.stdout)
     rows = [(text.escape(path), text.show(value)) for path, value in podview.rows(snapshot)]
@@ -98,12 +102,3 @@ def _print_table(snapshot: Snapshot) -> None:
         print(f"{text.paint(text.pad(path, min(width, 64)), text.BOLD, colour)}  {value}")
     if not rows:
         print("kmetad: nothing is known of a Pod here", file=sys.stderr)
-
-
-def _tell_faults(snapshot: Snapshot) -> None:
-    """Why something may be missing."""
-    from kmetad._cli.text import escape
-
-    for name, state in snapshot.sources.items():
-        if state.error:
-            print(f"kmetad: {escape(name)}: {escape(state.error)}", file=sys.stderr)

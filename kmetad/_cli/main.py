@@ -25,7 +25,7 @@ COMMANDS = {
 
 USAGE = 2
 OWN_FAILURE = 125
-"""Exit code of ``run`` for failures of kmetad itself, as env(1) and docker-run(1) have it: the app's are its own."""
+"""Exit code of ``run`` for failures of kmetad itself, as env(1) and docker-run(1) have it."""
 
 
 class _Parser(argparse.ArgumentParser):

@@ -7,6 +7,9 @@ from typing import Any
 
 from kmetad.metadata import Resource, Snapshot
 
+Value = str | int | dict[str, str]
+"""What one field path holds: a text, a number without a unit, or all labels or annotations."""
+
 ENVIRONMENT = {
     "POD_NAME": "metadata.name",
     "POD_NAMESPACE": "metadata.namespace",
@@ -66,12 +69,29 @@ def rows(snapshot: Snapshot) -> list[tuple[str, str]]:
     for path in _ORDER:
         part = path.rpartition(".")[2]
         if part in ("labels", "annotations"):
-            found += [(f"metadata.{part}['{key}']", text) for key, text in sorted(_map(snapshot, part).items())]
+            texts = sorted(_map(snapshot, part).items())
+            found += [(f"metadata.{part}['{key}']", text) for key, text in texts]
         elif path in snapshot.fields:
             found.append((path, snapshot.fields[path]))
     for container, kind, name, resource in _resources(snapshot):
         found.append((".".join(filter(None, (container, kind, name))), str(resource)))
     return found
+
+
+def value(snapshot: Snapshot, path: str) -> Value | None:
+    """One field as JSON has it; None if it isn't there now.
+
+    Raises FieldPathError if Kubernetes has no such path.
+    """
+    if path in ("metadata.labels", "metadata.annotations"):
+        return _map(snapshot, path.rpartition(".")[2]) or None
+    text = snapshot.get(path)
+    if text is not None and text.isdecimal():
+        # A quantity that was declared reads alike, but a bare number is a number.
+        for container, kind, name, resource in _resources(snapshot):
+            if path in (f"{container}.{kind}.{name}", f"{kind}.{name}") and resource.divisor is None:
+                return resource.number
+    return text
 
 
 def pod(snapshot: Snapshot) -> dict[str, Any]:

@@ -107,10 +107,8 @@ def difference(change: AnyChange, colour: bool = False) -> str:
 class Lines:
     """Changes as aligned lines. Since later keys aren't known yet, the columns only ever grow."""
 
-    def __init__(self, colour: bool, *, sources: bool = False) -> None:
-        """``sources``: name each change's source as well."""
+    def __init__(self, colour: bool) -> None:
         self._colour = colour
-        self._sources = sources
         self._width = 0
 
     def of(self, batch: Batch) -> list[str]:
@@ -127,13 +125,10 @@ class Lines:
 
     def _line(self, change: AnyChange) -> str:
         sign, code = _SIGN[change.op]
-        source = ""
-        if self._sources and change.type not in ("source", "token", "trust") and change.source:
-            source = paint(f"  ({escape(change.source)})", DIM, self._colour)
         return (
             f"{paint(sign, code, self._colour)} {pad(change.type, 10)}  "
             f"{paint(pad(key(change), self._width), BOLD, self._colour)}  "
-            f"{difference(change, self._colour)}{source}"
+            f"{difference(change, self._colour)}"
         )
 
 

@@ -21,9 +21,14 @@ from kmetad.metadata import Snapshot
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument("condition", metavar="FIELDPATH[=VALUE]", help="the field, and the text it has to hold")
     parser.add_argument(
-        "--timeout", type=_duration, metavar="DURATION", help="how long to wait at most (1m, 1m30s); for ever without it"
+        "condition", metavar="FIELDPATH[=VALUE]", help="the field, and the text that it has to hold"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=_duration,
+        metavar="DURATION",
+        help="how long to wait at most (30s, 1m30s); for ever without it",
     )
     choose.arguments(parser)
 
@@ -34,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
     path, wanted = split(args.condition)
     parse(path)
-    sources = choose.sources(args).sources
+    config, sources = choose.sources(args)
     snapshot = choose.look(sources)
     if holds(snapshot, path, wanted):
         return 0
@@ -43,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
     from kmetad._watch.watch import Watch
 
-    with Watch(sources) as watch:
+    with Watch(sources, rescan=config.watch.rescan) as watch:
         timer = threading.Timer(args.timeout, watch.stop) if args.timeout is not None else None
         if timer is not None:
             timer.daemon = True
@@ -61,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def split(condition: str) -> tuple[str, str | None]:
-    """The field path, and the value behind the first ``=`` that isn't inside quotes; None if there is none."""
+    """The field path, and the value behind the first ``=`` outside of quotes; None if there is none."""
     quote = ""
     for at, character in enumerate(condition):
         if quote:
@@ -95,15 +100,13 @@ def _same_quantity(path: str, text: str, wanted: str) -> bool:
 
 
 def _tell_why(snapshot: Snapshot, path: str, wanted: str | None) -> None:
-    from kmetad._cli.text import escape, show
+    from kmetad._cli.text import show
 
     text = snapshot.get(path)
     state = "isn't there" if text is None else f"is {show(text)}"
     waited = "" if wanted is None else f", not {show(wanted)}"
     print(f"kmetad: timeout: {path} {state}{waited}", file=sys.stderr)
-    for name, source in snapshot.sources.items():
-        if source.error:
-            print(f"kmetad: {escape(name)}: {escape(source.error)}", file=sys.stderr)
+    choose.tell_faults(snapshot)
 
 
 def _duration(text: str) -> float:

@@ -81,6 +81,8 @@ class Check:
                 return self._union(info, value, path)
             case inspect.ListType() | inspect.VarTupleType() | inspect.SetType() | inspect.FrozenSetType():
                 return self._array(info, value, path)
+            case inspect.TupleType():
+                return self._tuple(info, value, path)
         fitting = fits(info, value)
         if fitting is None:
             return self._by_msgspec(info, value, path)
@@ -161,6 +163,13 @@ class Check:
             return FAULT
         made = {inspect.VarTupleType: tuple, inspect.SetType: set, inspect.FrozenSetType: frozenset}
         return self._sized(info, made.get(type(info), list)(items), value, path)
+
+    def _tuple(self, info: inspect.TupleType, value: Any, path: Path) -> Any:
+        if not isinstance(value, list) or len(value) != len(info.item_types):
+            return self.wrong(path, value, described(info))
+        pairs = zip(info.item_types, value, strict=True)
+        items = [self.value(item_type, item, (*path, index)) for index, (item_type, item) in enumerate(pairs)]
+        return FAULT if any(item is FAULT for item in items) else tuple(items)
 
     def _sized(self, info: Any, converted: Any, value: Any, path: Path) -> Any:
         if sized(info, value):

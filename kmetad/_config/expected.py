@@ -67,7 +67,7 @@ def described(info: inspect.Type) -> str:
             item = described(info.item_type)
             return f"an array of {_PLURALS.get(item, item)}{_lengths(info, 'entries')}"
         case inspect.TupleType():
-            return f"an array of {', '.join(map(described, info.item_types))}"
+            return f"an array of {' and '.join(map(described, info.item_types))}"
         case inspect.UnionType():
             return one_of(described(option) for option in options(info))
         case inspect.DateTimeType() | inspect.DateType() | inspect.TimeType():
@@ -123,6 +123,8 @@ def may_be(info: inspect.Type, value: Any) -> bool:
             return isinstance(value, dict)
         case inspect.ListType() | inspect.VarTupleType() | inspect.SetType() | inspect.FrozenSetType():
             return isinstance(value, list)
+        case inspect.TupleType():
+            return isinstance(value, list) and len(value) == len(info.item_types)
         case inspect.BoolType():
             return type(value) is bool
         case inspect.IntType():

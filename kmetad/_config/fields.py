@@ -6,20 +6,9 @@ from typing import Any
 
 from kmetad._config.problems import Wrong, did_you_mean, nearest, one_of, quoted
 from kmetad.errors import FieldPathError
-from kmetad.fieldpath import parse
+from kmetad.fieldpath import ANYWHERE, ENV_ONLY, VOLUME_ONLY, parse
 from kmetad.quantity import Quantity
 
-# kubernetes.io/docs/concepts/workloads/pods/downward-api: "Information available via fieldRef"
-ANYWHERE = ("metadata.name", "metadata.namespace", "metadata.uid")
-ENV_ONLY = (
-    "spec.nodeName",
-    "spec.serviceAccountName",
-    "status.hostIP",
-    "status.hostIPs",
-    "status.podIP",
-    "status.podIPs",
-)
-VOLUME_ONLY = ("metadata.labels", "metadata.annotations")
 _RESOURCES = ("cpu", "memory", "ephemeral-storage", "hugepages-2Mi")
 _QUOTES = "'\""
 
@@ -62,7 +51,7 @@ def resource(value: Any) -> str:
     except FieldPathError:
         near = nearest(value, [f"{of}.{name}" for of in ("requests", "limits") for name in _RESOURCES])
         raise Wrong(RESOURCE_EXPECTED, did_you_mean(near) if near else "") from None
-    if path.part != "resource":
+    if path.type != "resource":
         raise Wrong(RESOURCE_EXPECTED, f"did you mean field = {quoted(value)}?")
     if path.container:
         bare = value.removeprefix(f"{path.container}.")
@@ -89,8 +78,10 @@ def _field(value: Any, offered: tuple[str, ...]) -> str:
     except FieldPathError:
         near = _nearest_field(value, offered)
         raise Wrong(FIELD_EXPECTED, did_you_mean(near) if near else "") from None
-    if path.part == "resource":
+    if path.type == "resource":
         raise Wrong(FIELD_EXPECTED, f"did you mean {{ resource = {quoted(value)} }}?")
+    if path.type in ("label", "annotation"):
+        return f"metadata.{path.type}s['{path.key}']"  # whichever quotation marks it was written with
     return value
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import inspect
+from msgspec import NODEFAULT, Struct, inspect
 
 from kmetad._config.expected import choices, kind, options
 from kmetad._config.model import Config, PluginKeys
@@ -74,7 +74,7 @@ def _of(info: inspect.Type) -> dict[str, Any]:
 def _default(field: inspect.Field) -> dict[str, Any]:
     """The default as one would write it in the TOML; none where leaving the key out means something else."""
     value = field.default
-    if value in (inspect.NODEFAULT, None, (), "") or isinstance(value, inspect.Struct):
+    if value in (NODEFAULT, None, (), "") or isinstance(value, Struct):
         return {}
     own = kind(field.type)
     shown = own.show(value) if own is not None else value

@@ -13,7 +13,7 @@ def signal_number(value: str | int) -> int:
     """
     if isinstance(value, str):
         name = value.strip().upper().removeprefix("SIG")
-        number = int(name) if name.isascii() and name.isdecimal() else _by_name(name)
+        number = int(name) if name.isascii() and name.isdecimal() and len(name) < 4 else _by_name(name)
     else:
         number = value
     if number not in signal.valid_signals():
@@ -42,6 +42,12 @@ def nearest_signal(value: object) -> str:
 def _by_name(name: str) -> int:
     base, sign, offset = name.partition("+" if "+" in name else "-")
     number = signal.Signals.__members__.get(f"SIG{base}")
-    if number is None or (sign and (base not in ("RTMIN", "RTMAX") or not offset.isdecimal())):
+    if number is None or (
+        sign
+        and (
+            base not in ("RTMIN", "RTMAX")
+            or not (offset.isascii() and offset.isdecimal() and len(offset) < 3)
+        )
+    ):
         return -1
     return int(number) + (int(f"{sign}{offset}") if sign else 0)

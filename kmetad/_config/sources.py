@@ -11,32 +11,35 @@ from kmetad._config.problems import Wrong, quoted
 from kmetad._sources.content import Source
 from kmetad._sources.discover import discover
 from kmetad._sources.environment import Environment
+from kmetad._sources.items import Item as SourceItem
+from kmetad._sources.items import Item as SourceItem
 from kmetad._sources.names import unique_name
 from kmetad._sources.serviceaccount import ServiceAccount
-from kmetad._sources.volume import Item as SourceItem
 from kmetad._sources.volume import Volume as VolumeSource
 from kmetad.errors import ConfigError
 
 
-def build_sources(config: Config, environ: Mapping[str, str], digest_key: bytes) -> list[Source]:
+def build_sources(
+    config: Config, environ: Mapping[str, str], digest_key: bytes, *, root: str = "/"
+) -> list[Source]:
     """Volumes in declared order, then the environment, then the service account.
 
     ``environ`` is what the ``env`` source reads; ``digest_key`` keys the digests of
-    contents (law: secrets never appear). Nothing is read of the volumes here.
+    contents (law: secrets never appear). ``root`` is for tests: where what is found by
+    convention is looked for. Nothing is read here.
     """
-    found = discover(environ, digest_key=digest_key)
+    found = discover(environ, digest_key=digest_key, root=root)
     volumes: Sequence[Source] = [
         VolumeSource(name, volume.path, kind=volume.kind, items=_items(volume.items), digest_key=digest_key)
         for name, volume in config.volumes.items()
     ] or [source for source in found if isinstance(source, VolumeSource)]
-    tokens: Sequence[Source] = [source for source in found if isinstance(source, ServiceAccount)]
+    accounts: Sequence[Source] = [source for source in found if isinstance(source, ServiceAccount)]
     if config.token is not None:
-        tokens = [ServiceAccount("token", config.token.path, digest_key)]
-    declared = {
-        variable: item if isinstance(item, EnvItem) else EnvItem(field=item)
-        for variable, item in config.env.items()
+        accounts = [ServiceAccount(config.token.path, digest_key=digest_key)]
+    variables = {
+        name: item if isinstance(item, EnvItem) else EnvItem(field=item) for name, item in config.env.items()
     }
-    return [*volumes, Environment("env", environ, _items(declared)), *tokens]
+    return [*volumes, Environment(environ, _items(variables)), *accounts]
 
 
 def volume_option(text: str, taken: Collection[str] = ()) -> tuple[str, Volume]:

@@ -22,6 +22,7 @@ _UNITS_NS = {
     "h": 3600 * 10**9,
 }
 _MAX_NS = 2**63 - 1  # an int64 of nanoseconds, some 292 years
+_LONGEST = 40  # characters of one number with its unit; more is nobody's duration
 _PART = re.compile(r"([0-9]*)(?:\.([0-9]*))?(ns|us|µs|μs|ms|s|m|h)")
 _FOREIGN = re.compile(r"\s*([0-9]+)\s*([a-zA-Z]+)\s*")
 _FOREIGN_UNITS = {
@@ -47,7 +48,7 @@ def parse_duration(text: str) -> float:
     total = at = 0
     while at < len(rest):
         part = _PART.match(rest, at)
-        if part is None or not (part[1] or part[2]) or len(part[0]) > 40:
+        if part is None or not (part[1] or part[2]) or len(part[0]) > _LONGEST:
             raise ValueError(f"{text!r} is no duration")
         whole, fraction = part[1] or "0", part[2] or ""
         # Exact, in integers; what is finer than a nanosecond is cut off, as Go does.
@@ -72,19 +73,31 @@ def format_duration(seconds: float) -> str:
 
 def suggest_durations(value: object) -> list[str]:
     """What somebody may have meant who wrote this instead of a duration; nothing if nobody knows."""
-    text = value if isinstance(value, str) else str(value) if type(value) in (int, float) else ""
-    if re.fullmatch(r"[0-9]+|[0-9]*\.[0-9]+", text):
-        return [f"{text}s", f"{text}ms"]
+    text = _written(value, int, float)
     found = _FOREIGN.fullmatch(text)
-    if found and found[2].lower() in _FOREIGN_UNITS:
+    if re.fullmatch(r"[0-9]+|[0-9]*\.[0-9]+", text):
+        suggested = [f"{text}s", f"{text}ms"]
+    elif found and found[2].lower() in _FOREIGN_UNITS:
         factor, unit = _FOREIGN_UNITS[found[2].lower()]
-        return [f"{int(found[1]) * factor}{unit}"]
-    tidied = "".join(text.split()).lower()  # "5 s", "5S"
+        suggested = [f"{int(found[1]) * factor}{unit}"]
+    else:
+        suggested = ["".join(text.split()).lower()]  # "5 s", "5S"
+    return [duration for duration in suggested if _is_duration(duration)]
+
+
+def _is_duration(text: str) -> bool:
     try:
-        parse_duration(tidied)
+        parse_duration(text)
     except ValueError:
-        return []
-    return [tidied]
+        return False
+    return True
+
+
+def _written(value: object, *numbers: type) -> str:
+    """A text, or a number of these types as text; empty for anything else, and for what is too long."""
+    if type(value) in numbers and abs(value) < 10**_LONGEST:  # type: ignore[operator]
+        return str(value)
+    return value if isinstance(value, str) and len(value) <= _LONGEST else ""
 
 
 def parse_size(value: object) -> int:
@@ -109,7 +122,7 @@ def format_size(size: int) -> str:
 
 def suggest_sizes(value: object) -> list[str]:
     """What somebody may have meant who wrote this instead of a size: ``128MB``, ``128m``, ``128``."""
-    text = value if isinstance(value, str) else str(value) if type(value) is int else ""
+    text = _written(value, int)
     found = re.fullmatch(r"\s*([0-9]+)\s*([kmgtKMGT]?)(?:i?[bB]|i)?\s*", text)
     if not found:
         return []

@@ -8,18 +8,17 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kmetad import _log
+from kmetad._config import Loaded, build_sources, load, pending
 from kmetad._daemon import advice, limits, report
 from kmetad._daemon.instances import make_lane
 from kmetad._delivery.lane import Lane
 from kmetad._delivery.lanes import Lanes
 from kmetad._delivery.match import Filter
 from kmetad._watch import Watch
-
-if TYPE_CHECKING:
-    from kmetad._config import Loaded
+from kmetad.metadata import Snapshot
 
 OWN_FAILURE = 125
 _DIED = 0
@@ -39,25 +38,25 @@ def run(loaded: Loaded, *, environ: Mapping[str, str], strict: bool = False, ver
     refused = limits.apply(config.daemon.memory_limit, config.daemon.nice, config.daemon.oom_score_adj)
 
     lanes = Lanes(lambda name: _log.get_logger(plugin=name))
-    made, faults = _make_lanes(loaded, lanes, environ)
+    made, faults = _make_lanes(loaded, lanes)
     problems += faults
     for problem in problems:
         log.error("config.fault", fault=problem)
-    if problems and (strict or any(problem.fatal for problem in loaded.problems)):
+    if problems and (strict or loaded.fatal):
         return OWN_FAILURE
     for limit in refused:
         log.warning("daemon.limit_refused", fault=limit)
-    for sentence in loaded.pending:
+    for sentence in pending(config):
         log.warning("config.not_in_this_version", what=sentence)
 
     signals = _signals()
-    watch = Watch(loaded.sources(environ, os.urandom(32)), rescan=config.watch.rescan)
+    watch = Watch(build_sources(config, environ, os.urandom(32)), rescan=config.watch.rescan)
     watcher = threading.Thread(
         target=_watch, args=(watch, loaded, lanes, made, signals, log), name="kmetad-watch", daemon=True
     )
     lanes.start(made)
     watcher.start()
-    code = _wait(signals, loaded, environ, log)
+    code = _wait(signals, loaded, log)
     watch.stop()
     lanes.stop(config.run.drain_timeout)
     watcher.join(config.run.drain_timeout)
@@ -67,7 +66,7 @@ def run(loaded: Loaded, *, environ: Mapping[str, str], strict: bool = False, ver
     return code
 
 
-def _make_lanes(loaded: Loaded, lanes: Lanes, environ: Mapping[str, str]) -> tuple[list[Lane], list[str]]:
+def _make_lanes(loaded: Loaded, lanes: Lanes) -> tuple[list[Lane], list[str]]:
     """A lane for each instance that can be made, and what is wrong with the others."""
     made: list[Lane] = []
     faults: list[str] = []
@@ -87,7 +86,7 @@ def _signals() -> SimpleQueue[int]:
     return queue
 
 
-def _wait(signals: SimpleQueue[int], loaded: Loaded, environ: Mapping[str, str], log: Any) -> int | None:
+def _wait(signals: SimpleQueue[int], loaded: Loaded, log: Any) -> int | None:
     """Sleep until kmetad has to end. The exit code; None if it is to start anew with a new configuration."""
     while True:
         received = signals.get()
@@ -96,7 +95,7 @@ def _wait(signals: SimpleQueue[int], loaded: Loaded, environ: Mapping[str, str],
         if received != signal.SIGHUP:
             log.info("kmetad.stopping", signal=signal.Signals(received).name)
             return 0
-        again = loaded.again(environ)
+        again = load(loaded.file)
         if not again.problems:
             log.info("config.reloading", file=again.file)
             return None
@@ -124,7 +123,7 @@ def _watch(
         signals.put(_DIED)
 
 
-def _advise(log: Any, loaded: Loaded, snapshot: Any) -> None:
+def _advise(log: Any, loaded: Loaded, snapshot: Snapshot) -> None:
     """Say what will never work."""
     for sentence in advice.of_all(loaded.config, snapshot):
         log.warning("config.advice", advice=sentence)

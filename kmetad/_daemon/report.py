@@ -30,7 +30,7 @@ def started(log: Any, batch: Batch, loaded: Loaded, instances: list[str]) -> Non
         resources=len(now.resources),
         files=len(now.files),
     )
-    if not any(now.swapped):
+    if not now.swapped:
         log.warning(
             "kmetad.no_volume",
             remedy="mount a downwardAPI volume at /etc/podinfo, or name its directory in [volumes.NAME] path",

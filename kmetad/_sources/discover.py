@@ -22,10 +22,10 @@ def discover(environ: Mapping[str, str], *, digest_key: bytes, root: str = "/") 
 
     ``root`` is for tests: where the file system begins.
     """
-    sources: list[Source] = [*discover_volumes(digest_key=digest_key, root=root), Environment(environ)]
+    sources: list[Source] = [*discover_volumes(digest_key=digest_key, root=root), Environment("env", environ)]
     account = _under(root, DIRECTORY)
     if os.path.isdir(account):
-        sources.append(ServiceAccount(account, digest_key=digest_key))
+        sources.append(ServiceAccount("token", account, digest_key))
     return sources
 
 

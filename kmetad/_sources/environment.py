@@ -22,7 +22,7 @@ class Environment:
     swapped = False
 
     def __init__(
-        self, environ: Mapping[str, str], declared: Mapping[str, Item] | None = None, *, name: str = "env"
+        self, name: str, environ: Mapping[str, str], declared: Mapping[str, Item] | None = None
     ) -> None:
         self.name = name
         self._environ = environ

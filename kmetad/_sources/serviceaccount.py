@@ -26,7 +26,7 @@ _LONGEST = 1 << 20
 class ServiceAccount:
     """A Source. A token that is empty or half-written is a fault, and the one before stays."""
 
-    def __init__(self, path: str = DIRECTORY, *, digest_key: bytes, name: str = "token") -> None:
+    def __init__(self, name: str, path: str, digest_key: bytes) -> None:
         self.name = name
         self.path = path
         self.swapped = True

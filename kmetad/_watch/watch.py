@@ -10,6 +10,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from types import TracebackType
 
 from kmetad._diff import diff
@@ -78,8 +79,8 @@ class Watch:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
-        self._batches.close()
-        self._hints.close()
+        with suppress(ValueError):  # another thread iterates: it gives everything back when it wakes
+            self._batches.close()
 
     def stop(self) -> None:
         """End the iteration, also while it waits. From any thread or signal handler."""

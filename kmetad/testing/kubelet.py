@@ -41,7 +41,7 @@ _MAX_NAME = 255
 _MAX_PATH = 4096
 
 _FS_GROUP_FILE = 0o440
-"""What fsGroup adds to a file's mode: these volumes are read-only, so the group may read (``volume_linux.go``)."""
+"""What fsGroup adds to a file's mode: the volume is read-only, so the group may read (``volume_linux.go``)."""
 
 _FS_GROUP_DIRECTORY = 0o2550
 """Likewise for a directory, with the set-group-id bit."""
@@ -58,7 +58,7 @@ class Volume:
     ``mode`` is every file's mode (``defaultMode``). ``fs_group`` is the Pod's fsGroup, and
     ``fs_user`` who owns the files (the kubelet does so for tokens, by runAsUser); both are
     numbers, None for the writer's own, and take a privileged writer unless they are its own.
-    These three may be set anew between two writes.
+    These three are attributes, and may be set anew between two writes.
     """
 
     def __init__(
@@ -229,7 +229,8 @@ class Volume:
 
     def _make_generation(self) -> str:
         """A new directory named by the time (UTC) and a random number; its name."""
-        name = time.strftime("..%Y_%m_%d_%H_%M_%S.", time.gmtime()) + str(int.from_bytes(os.urandom(4), "big"))
+        random = int.from_bytes(os.urandom(4), "big")
+        name = time.strftime(f"..%Y_%m_%d_%H_%M_%S.{random}", time.gmtime())
         path = f"{self.path}/{name}"
         os.mkdir(path, 0o700)
         os.chmod(path, 0o755)  # whatever the umask
@@ -253,6 +254,9 @@ class Volume:
             os.chmod(file, self.mode)  # whatever the umask
             if self.fs_user is not None:
                 os.chown(file, self.fs_user, -1)
+
+
+_STAND_IN = "-----BEGIN CERTIFICATE-----\nc2ltdWxhdGVk\n-----END CERTIFICATE-----\n"
 
 
 class ServiceAccountVolume(Volume):
@@ -280,17 +284,15 @@ class ServiceAccountVolume(Volume):
         self.namespace = namespace
 
     def rotate(self, new_token: str | None = None) -> bool:
-        """Put another token in (one made by ``token`` if none is given), as the kubelet does before the old one ends.
+        """Put another token in, as the kubelet does before the old one ends; without one, one made by ``token``.
 
         The first time ``ca.crt`` (a stand-in, no certificate) and ``namespace`` (as in the
         constructor) come along. Answers and raises as ``write`` does.
         """
-        content: dict[str, str | bytes] = {"token": token(namespace=self.namespace) if new_token is None else new_token}
-        if "ca.crt" not in self._files:
-            content["ca.crt"] = "-----BEGIN CERTIFICATE-----\nc2ltdWxhdGVk\n-----END CERTIFICATE-----\n"
-        if "namespace" not in self._files:
-            content["namespace"] = self.namespace
-        return self.update(files=content)
+        if new_token is None:
+            new_token = token(namespace=self.namespace)
+        first: dict[str, str | bytes] = {"ca.crt": _STAND_IN, "namespace": self.namespace}
+        return self.update(files={**first, **self._files, "token": new_token})
 
 
 def token(
@@ -411,7 +413,7 @@ def _merged(before: Mapping[str, _T], changes: Mapping[str, _T | None]) -> dict[
 
 
 def _decoded(files: dict[str, str | bytes], name: str) -> Texts | None:
-    """The file as the map that it was written from, taken out of ``files``; left there, if it is no such file."""
+    """The file as the map that it was written from, taken out of ``files``; left there if it is no such file."""
     from kmetad._sources.textmap import decode
     from kmetad.errors import DecodeError
 
