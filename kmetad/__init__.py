@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from kmetad.events import SourceChange as SourceChange
     from kmetad.events import TokenChange as TokenChange
     from kmetad.events import TrustChange as TrustChange
+    from kmetad.hookspecs import Context as Context
     from kmetad.hookspecs import hookimpl as hookimpl
     from kmetad.metadata import Digest as Digest
     from kmetad.metadata import Resource as Resource
@@ -63,7 +64,7 @@ _HOMES = {
         "TokenChange",
         "TrustChange",
     ),
-    "kmetad.hookspecs": ("hookimpl",),
+    "kmetad.hookspecs": ("Context", "hookimpl"),
     "kmetad.metadata": ("Digest", "Resource", "Snapshot", "SourceState", "Token"),
     "kmetad.quantity": ("Quantity",),
 }

@@ -12,6 +12,10 @@ is delivered again, against what is newest by then (``lane.retry``).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 import pluggy
 
 from kmetad.events import (
@@ -29,6 +33,18 @@ from kmetad.metadata import Snapshot
 
 hookspec = pluggy.HookspecMarker("kmetad")
 hookimpl = pluggy.HookimplMarker("kmetad")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What ``Plugin.__init__`` may take beside ``options``, by the name ``context``."""
+
+    name: str
+    """The instance's, as in ``[plugins.NAME]``."""
+    log: Any
+    """A structlog logger that says whose lines these are."""
+    snapshot: Callable[[], Snapshot] = Snapshot
+    """Answers what the Pod is now."""
 
 
 @hookspec

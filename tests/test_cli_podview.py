@@ -83,10 +83,9 @@ def test_rows_come_in_a_pod_s_order() -> None:
 @pytest.mark.parametrize("container", ["", "app"])
 def test_the_container_of_a_resource(container: str) -> None:
     """Where no container was declared it is the empty text, in JSON too."""
-    key = ".".join(filter(None, (container, "limits.cpu")))
-    snapshot = Snapshot(resources={key: Resource(250, Quantity("1m"))})
+    snapshot = Snapshot(resources={f"{container}.limits.cpu": Resource(250, Quantity("1m"))})
     assert podview.pod(snapshot) == {"resources": {container: {"limits": {"cpu": "250m"}}}}
-    assert podview.rows(snapshot) == [(key, "250m")]
+    assert podview.rows(snapshot) == [(f"{container}.limits.cpu".strip("."), "250m")]
 
 
 def test_one_value_as_json() -> None:
@@ -96,6 +95,8 @@ def test_one_value_as_json() -> None:
     assert podview.value(POD, "metadata.annotations") == {"note": "two\nlines", "only": "declared"}
     assert podview.value(POD, "app.limits.cpu") == "1500m"
     assert podview.value(POD, "limits.ephemeral-storage") == 2
+    assert podview.value(POD, "app.limits.cpu") == "1500m"
+    assert podview.value(POD, "limits.memory") is None
     assert podview.value(POD, "metadata.uid") is None
     assert podview.value(Snapshot(), "metadata.labels") is None
 

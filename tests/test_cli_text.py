@@ -99,7 +99,7 @@ def test_lines_of_a_batch_are_aligned() -> None:
     lines = text.Lines(colour=False).changes(
         [
             SourceChange(
-                "podinfo", SourceState(), SourceState("lost", 1, "/etc/podinfo isn't there"), "podinfo"
+                "podinfo", SourceState(), SourceState("lost", 1, "it isn't there"), "podinfo"
             ),
             AnnotationChange("note", None, "hello", "podinfo"),
             FileChange("settings/app.conf", Digest(b"a"), Digest(b"b"), "settings"),

@@ -104,7 +104,7 @@ def test_every_text_has_its_toml() -> None:
 
 
 def test_what_is_whole_stays() -> None:
-    """Faults leave the other tables usable; what has a name and a fault is left out, the rest has its default."""
+    """What has a name and a fault is left out; the rest has its default and stays usable."""
     loaded, _ = problems((DATA / "volumes.toml").read_text(encoding="utf-8"))
     assert list(loaded.config.volumes) == ["fine"]
     loaded, _ = problems((DATA / "plugins.toml").read_text(encoding="utf-8"))

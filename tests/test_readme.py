@@ -55,7 +55,7 @@ def blocks(file: Path) -> list[Block]:
 BLOCKS = [block for file in (README, *sorted(ROOT.glob("plugins/*/README.md"))) for block in blocks(file)]
 
 
-def each(*languages: str) -> Any:
+def each(*languages: str) -> pytest.MarkDecorator:
     """Parametrize a test with the blocks of these languages."""
     chosen = [block for block in BLOCKS if block.language in languages]
     return pytest.mark.parametrize("block", [pytest.param(block, id=block.place) for block in chosen])
@@ -76,26 +76,19 @@ class Pod:
         limits = {container["name"]: container.get("resources") for container in spec["containers"]}
         (kmetad,) = (container for container in spec["containers"] if container["name"] == "kmetad")
         mounts = {mount["name"]: mount["mountPath"] for mount in kmetad["volumeMounts"]}
-        for volume in spec["volumes"]:
-            written = kubelet.Volume(self.at(mounts[volume["name"]]))
-            if "downwardAPI" in volume:
-                self.podinfo = written
-                files = {
-                    item["path"]: _projected(item, metadata, limits)
-                    for item in volume["downwardAPI"]["items"]
-                }
-                del files["labels"], files["annotations"]
-                written.write(
-                    labels=metadata["labels"], annotations=metadata.get("annotations", {}), files=files
-                )
+        for path in mounts.values():
+            os.makedirs(self.at(path))
+        (volume,) = (volume for volume in spec["volumes"] if "downwardAPI" in volume)
+        files = {item["path"]: _projected(item, metadata, limits) for item in volume["downwardAPI"]["items"]}
+        del files["labels"], files["annotations"]
+        self.podinfo = kubelet.Volume(self.at(mounts[volume["name"]]))
+        self.podinfo.write(labels=metadata["labels"], annotations={}, files=files)
         self.settings = kubelet.Volume(self.at("/etc/web"))
         self.settings.write(files={"gunicorn.conf.py": "workers = 2\n"})
         self.toml = root / "etc/kmetad/kmetad.toml"
         self.toml.write_text(self.here(of_readme("toml")[0]))
         self.plugin = root / "etc/kmetad/levels.py"
         self.plugin.write_text(next(text for text in of_readme("python") if "class Plugin" in text))
-        for file in (self.toml, self.plugin):
-            file.chmod(0o644)
         binaries = os.path.dirname(sys.executable)
         self.env = plain_environment() | {
             "KMETAD_CONFIG": str(self.toml),

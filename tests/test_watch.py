@@ -207,10 +207,8 @@ def test_plain_directory(tmp_path: Path, watching: Any) -> None:
     assert [c[:2] for c in told(watcher.next())] == [("file", "csi/a")]
     (tmp_path / "new").write_text("1")
     os.rename(tmp_path / "new", tmp_path / "a")
-    batch = watcher.next()  # the rename changes the content of a to what it was: new comes, or has gone already
     (tmp_path / "a").write_text("2")
-    batch = watcher.until(lambda batch: any(c[1] == "csi/a" for c in told(batch)))
-    assert ("file", "csi/a") in [c[:2] for c in told(batch)]
+    watcher.until(lambda batch: any(c[1] == "csi/a" for c in told(batch)))
     (tmp_path / "a").unlink()
     watcher.until(lambda batch: not batch.current.files)
 

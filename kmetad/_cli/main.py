@@ -109,7 +109,10 @@ def _dispatch(name: str, argv: list[str]) -> int:
     if not argv:
         parser.print_help(sys.stderr)
         return USAGE
-    args = parser.parse_args(argv)
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        parser.prog += f" {args.command}"
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     args.wrapped = wrapped
     code: int = _module(args.command).run(args)
     return code

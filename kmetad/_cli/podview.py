@@ -83,15 +83,17 @@ def value(snapshot: Snapshot, path: str) -> Value | None:
 
     Raises FieldPathError if Kubernetes has no such path.
     """
-    if path in ("metadata.labels", "metadata.annotations"):
-        return _map(snapshot, path.rpartition(".")[2]) or None
+    from kmetad.fieldpath import parse
+
+    at = parse(path)
+    if at.type in ("labels", "annotations"):
+        return _map(snapshot, at.type) or None
     text = snapshot.get(path)
-    if text is not None and text.isdecimal():
-        # A quantity that was declared reads alike, but a bare number is a number.
-        for container, kind, name, resource in _resources(snapshot):
-            if path in (f"{container}.{kind}.{name}", f"{kind}.{name}") and resource.divisor is None:
-                return resource.number
-    return text
+    if at.type != "resource" or text is None:
+        return text
+    resources = snapshot.resources
+    only = (resource for key, resource in resources.items() if key.partition(".")[2] == at.key)
+    return _json(resources.get(f"{at.container}.{at.key}") or next(only))
 
 
 def pod(snapshot: Snapshot) -> dict[str, Any]:
@@ -111,8 +113,7 @@ def pod(snapshot: Snapshot) -> dict[str, Any]:
         if values := _map(snapshot, part):
             metadata[part] = values
     for container, kind, name, resource in _resources(snapshot):
-        value = resource.number if resource.divisor is None else str(resource)
-        view["resources"].setdefault(container, {}).setdefault(kind, {})[name] = value
+        view["resources"].setdefault(container, {}).setdefault(kind, {})[name] = _json(resource)
     return {section: values for section, values in view.items() if values}
 
 
@@ -139,6 +140,11 @@ def otel(snapshot: Snapshot) -> str:
         for name, text in known
         if text is not None
     )
+
+
+def _json(resource: Resource) -> str | int:
+    """The quantity as Kubernetes writes it, or the bare number where no divisor was declared."""
+    return resource.number if resource.divisor is None else str(resource)
 
 
 def _map(snapshot: Snapshot, part: str) -> dict[str, str]:

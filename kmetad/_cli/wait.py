@@ -91,7 +91,7 @@ def _same_quantity(path: str, text: str, wanted: str) -> bool:
     from kmetad.fieldpath import parse
     from kmetad.quantity import Quantity
 
-    if parse(path).part != "resource":
+    if parse(path).type != "resource":
         return False
     try:
         return Quantity(text) == Quantity(wanted)

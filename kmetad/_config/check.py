@@ -18,9 +18,9 @@ import msgspec
 from msgspec import inspect
 
 from kmetad._config.expected import described, fits, kind, may_be, options, python_type, sized, suggestion
-from kmetad._config.kinds import Kind, Wrong
+from kmetad._config.kinds import Kind
 from kmetad._config.lines import Lines
-from kmetad._config.problems import Path, Problem, did_you_mean, nearest, place, secret, shown
+from kmetad._config.problems import Path, Problem, Wrong, did_you_mean, nearest, place, secret, shown
 
 FAULT = object()
 """Stands for a value that can't be had; the problem has been noted."""

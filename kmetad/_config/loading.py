@@ -53,7 +53,7 @@ def find(option: str | None, environ: Mapping[str, str], default: str = DEFAULT_
 
 
 def load(path: str | None) -> Loaded:
-    """Read a file; None: there is none, everything has its default. Faults are in ``problems``, none is raised."""
+    """Read a file; without one everything has its default. Nothing is raised: faults are in ``problems``."""
     if path is None:
         return Loaded(Config())
     try:

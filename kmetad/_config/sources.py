@@ -12,7 +12,6 @@ from kmetad._sources.content import Source
 from kmetad._sources.discover import discover
 from kmetad._sources.environment import Environment
 from kmetad._sources.items import Item as SourceItem
-from kmetad._sources.items import Item as SourceItem
 from kmetad._sources.names import unique_name
 from kmetad._sources.serviceaccount import ServiceAccount
 from kmetad._sources.volume import Volume as VolumeSource
@@ -35,11 +34,11 @@ def build_sources(
     ] or [source for source in found if isinstance(source, VolumeSource)]
     accounts: Sequence[Source] = [source for source in found if isinstance(source, ServiceAccount)]
     if config.token is not None:
-        accounts = [ServiceAccount(config.token.path, digest_key=digest_key)]
+        accounts = [ServiceAccount("token", config.token.path, digest_key)]
     variables = {
         name: item if isinstance(item, EnvItem) else EnvItem(field=item) for name, item in config.env.items()
     }
-    return [*volumes, Environment(environ, _items(variables)), *accounts]
+    return [*volumes, Environment("env", environ, _items(variables)), *accounts]
 
 
 def volume_option(text: str, taken: Collection[str] = ()) -> tuple[str, Volume]:

@@ -95,7 +95,7 @@ def _is_duration(text: str) -> bool:
 
 def _written(value: object, *numbers: type) -> str:
     """A text, or a number of these types as text; empty for anything else, and for what is too long."""
-    if type(value) in numbers and abs(value) < 10**_LONGEST:  # type: ignore[operator]
+    if type(value) in numbers and isinstance(value, (int, float)) and abs(value) < 10**_LONGEST:
         return str(value)
     return value if isinstance(value, str) and len(value) <= _LONGEST else ""
 

@@ -13,7 +13,7 @@ from typing import Any
 from kmetad import _log
 from kmetad._config import Loaded, build_sources, load, pending
 from kmetad._daemon import advice, limits, report
-from kmetad._daemon.instances import make_lane
+from kmetad._daemon.instances import make_lanes
 from kmetad._delivery.lane import Lane
 from kmetad._delivery.lanes import Lanes
 from kmetad._delivery.match import Filter
@@ -37,8 +37,9 @@ def run(loaded: Loaded, *, environ: Mapping[str, str], strict: bool = False, ver
     problems = [str(problem) for problem in loaded.problems]
     refused = limits.apply(config.daemon.memory_limit, config.daemon.nice, config.daemon.oom_score_adj)
 
+    watch = Watch(build_sources(config, environ, os.urandom(32)), rescan=config.watch.rescan)
     lanes = Lanes(lambda name: _log.get_logger(plugin=name))
-    made, faults = _make_lanes(loaded, lanes)
+    made, faults = make_lanes(loaded, lanes, lambda: watch.snapshot)
     problems += faults
     for problem in problems:
         log.error("config.fault", fault=problem)
@@ -50,7 +51,6 @@ def run(loaded: Loaded, *, environ: Mapping[str, str], strict: bool = False, ver
         log.warning("config.not_in_this_version", what=sentence)
 
     signals = _signals()
-    watch = Watch(build_sources(config, environ, os.urandom(32)), rescan=config.watch.rescan)
     watcher = threading.Thread(
         target=_watch, args=(watch, loaded, lanes, made, signals, log), name="kmetad-watch", daemon=True
     )
@@ -64,18 +64,6 @@ def run(loaded: Loaded, *, environ: Mapping[str, str], strict: bool = False, ver
     if code is None:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # HUP: same process, new configuration
     return code
-
-
-def _make_lanes(loaded: Loaded, lanes: Lanes) -> tuple[list[Lane], list[str]]:
-    """A lane for each instance that can be made, and what is wrong with the others."""
-    made: list[Lane] = []
-    faults: list[str] = []
-    for table in loaded.config.plugins.values():
-        lane, problems = make_lane(table, loaded, lanes)
-        faults += problems
-        if lane is not None:
-            made.append(lane)
-    return made, faults
 
 
 def _signals() -> SimpleQueue[int]:

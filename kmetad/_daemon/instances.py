@@ -2,43 +2,59 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from kmetad import _log
+from kmetad._config import Loaded, PluginTable, options
 from kmetad._delivery.lane import Lane, Pace
 from kmetad._delivery.lanes import Lanes
 from kmetad._delivery.match import Filter
+from kmetad._plugins import Instance, load, make
 from kmetad.errors import ConfigError, PluginError
-
-if TYPE_CHECKING:
-    from kmetad._config import Loaded
-    from kmetad._config.model import PluginTable
-    from kmetad.metadata import Snapshot
+from kmetad.hookspecs import Context
+from kmetad.metadata import Snapshot
 
 
-def make_lane(
-    table: PluginTable, loaded: Loaded, lanes: Lanes, snapshot: Snapshot | None = None
-) -> tuple[Lane | None, list[str]]:
-    """The lane of one ``[plugins.NAME]``; or None, and what is wrong."""
-    from kmetad import _config, _plugins
+def make_instance(table: PluginTable, snapshot: Callable[[], Snapshot]) -> Instance:
+    """The plugin of one ``[plugins.NAME]``, found, given its options, and made.
 
-    log = _log.get_logger(plugin=table.name)
-    try:
-        found = _plugins.load(table.name, use=table.use, module=table.module, path=table.path)
-        options = _config.options(found.options_type, table)
-        context = _plugins.Context(name=table.name, log=log)
-        instance = _plugins.make(found, table.name, options, context)
-    except (ConfigError, PluginError) as error:
-        return None, str(error).splitlines()
-    lane = table.lane
-    pace = Pace(
+    ``snapshot`` answers what the Pod is now. Raises ConfigError and PluginError.
+    """
+    found = load(table.name, use=table.use, module=table.module, path=table.path)
+    own = None
+    if found.options_type is not None:
+        own = options(found.options_type, table.options, table.name, table.lines)
+    elif table.options:
+        keys = ", ".join(table.options)
+        raise PluginError(f"plugins.{table.name}: {found.origin} takes no options, so {keys} mean nothing to it")
+    context = Context(name=table.name, log=_log.get_logger(plugin=table.name), snapshot=snapshot)
+    return make(found, table.name, own, context)
+
+
+def make_lanes(loaded: Loaded, lanes: Lanes, snapshot: Callable[[], Snapshot]) -> tuple[list[Lane], list[str]]:
+    """A lane for each instance that can be made, and what is wrong with the others."""
+    made: list[Lane] = []
+    faults: list[str] = []
+    for table in loaded.config.plugins.values():
+        try:
+            instance = make_instance(table, snapshot)
+        except (ConfigError, PluginError) as error:
+            faults += str(error).splitlines()
+            continue
+        filter_ = Filter(table.match, loaded.config.watch.ignore)
+        log = _log.get_logger(plugin=table.name)
+        made.append(Lane(instance, filter_, _pace(table), log, entered=lanes.entered))
+    return made, faults
+
+
+def _pace(table: PluginTable) -> Pace:
+    lane, retry = table.lane, table.lane.retry
+    return Pace(
         debounce=lane.debounce,
         max_wait=lane.max_wait,
         splay=lane.splay,
         timeout=lane.timeout,
-        retry_initial=lane.retry.initial,
-        retry_max=lane.retry.max,
-        retry_attempts=lane.retry.attempts,
+        retry_initial=retry.initial,
+        retry_max=retry.max,
+        retry_attempts=retry.attempts,
     )
-    filter_ = Filter(table.match, loaded.config.watch.ignore)
-    return Lane(instance, filter_, pace, log, entered=lanes.entered), []

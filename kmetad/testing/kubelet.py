@@ -41,7 +41,7 @@ _MAX_NAME = 255
 _MAX_PATH = 4096
 
 _FS_GROUP_FILE = 0o440
-"""What fsGroup adds to a file's mode: the volume is read-only, so the group may read (``volume_linux.go``)."""
+"""What fsGroup adds to a file's mode: the group may read; the volume is read-only (``volume_linux.go``)."""
 
 _FS_GROUP_DIRECTORY = 0o2550
 """Likewise for a directory, with the set-group-id bit."""
@@ -203,7 +203,7 @@ class Volume:
         stale: list[str] = []
         if old:
             stale = _stale(f"{root}/{old}", payload)
-            if not stale and not _differs(f"{root}/{old}", payload):
+            if not _differs(f"{root}/{old}", payload) and not stale:
                 _link(root, payload)
                 return False
 
@@ -284,7 +284,7 @@ class ServiceAccountVolume(Volume):
         self.namespace = namespace
 
     def rotate(self, new_token: str | None = None) -> bool:
-        """Put another token in, as the kubelet does before the old one ends; without one, one made by ``token``.
+        """Put another token in, as the kubelet does before the old one ends; by default one of ``token``'s.
 
         The first time ``ca.crt`` (a stand-in, no certificate) and ``namespace`` (as in the
         constructor) come along. Answers and raises as ``write`` does.
@@ -413,7 +413,7 @@ def _merged(before: Mapping[str, _T], changes: Mapping[str, _T | None]) -> dict[
 
 
 def _decoded(files: dict[str, str | bytes], name: str) -> Texts | None:
-    """The file as the map that it was written from, taken out of ``files``; left there if it is no such file."""
+    """The map that the file was written from, taken out of ``files``; left there if it is no such file."""
     from kmetad._sources.textmap import decode
     from kmetad.errors import DecodeError
 

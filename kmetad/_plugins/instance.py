@@ -1,0 +1,124 @@
+"""An instance of a plugin: made from its options, checked against the contract, called with batches.
+
+Each has a plugin manager of its own: pluggy stops at the first hook that raises,
+and one plugin's fault is no other's.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+import pluggy
+
+from kmetad import hookspecs
+from kmetad._plugins.load import Loaded
+from kmetad._plugins.place import where
+from kmetad.errors import PluginError
+from kmetad.events import TYPES, Batch
+from kmetad.hookspecs import Context
+from kmetad.metadata import Snapshot
+
+_PREFIX = "kmetad_"
+
+
+class Instance:
+    """See the module. Not safe for use from several threads: a lane calls it from its own alone."""
+
+    def __init__(self, name: str, plugin: object) -> None:
+        self.name = name
+        self.plugin = plugin
+        manager = pluggy.PluginManager("kmetad")
+        manager.add_hookspecs(hookspecs)
+        manager.register(plugin, name)
+        # Looked up once: a plugin with one hook costs one call for each batch.
+        called = {caller.name: getattr(manager.hook, caller.name) for caller in manager.get_hookcallers(plugin) or ()}
+        self.hooks: tuple[str, ...] = tuple(sorted(called))
+        self._start = called.get("kmetad_on_start")
+        self._stop = called.get("kmetad_on_stop")
+        self._change = called.get("kmetad_on_change")
+        hooks = {type_: called.get(f"kmetad_on_{type_}") for type_ in TYPES}
+        self._by_type = {type_: hook for type_, hook in hooks.items() if hook is not None}
+
+    def start(self, snapshot: Snapshot) -> None:
+        """``on_start``."""
+        if self._start is not None:
+            self._start(snapshot=snapshot)
+
+    def deliver(self, batch: Batch) -> None:
+        """The hooks for single changes, in the batch's order, then ``on_change``."""
+        if self._by_type:
+            for change in batch.changes:
+                hook = self._by_type.get(change.type)
+                if hook is not None:
+                    hook(change=change)
+        if self._change is not None:
+            self._change(batch=batch)
+
+    def stop(self) -> None:
+        """``on_stop``."""
+        if self._stop is not None:
+            self._stop()
+
+
+def make(loaded: Loaded, name: str, options: object | None, context: Context) -> Instance:
+    """Construct a plugin and check its hooks. Raises PluginError."""
+    check_hooks(loaded.plugin, name, loaded.origin)
+    offered = {"options": options, "context": context} if options is not None else {"context": context}
+    try:
+        wanted = inspect.signature(loaded.plugin).parameters
+    except (TypeError, ValueError):
+        wanted = inspect.signature(lambda: None).parameters
+    unknown = [
+        parameter.name
+        for parameter in wanted.values()
+        if parameter.name not in offered
+        and parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+    if unknown:
+        raise PluginError(
+            f"plugins.{name}: Plugin.__init__ of {loaded.origin} wants {', '.join(unknown)}; "
+            f"it may take options (with a class Options beside it) and context"
+        )
+    try:
+        plugin = loaded.plugin(**{key: value for key, value in offered.items() if key in wanted})
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise PluginError(f"plugins.{name}: making it raised {type(error).__name__}: {error}{where(error)}") from error
+    return Instance(name, plugin)
+
+
+def check_hooks(plugin: type, name: str, origin: str) -> None:
+    """Misspelt hooks, unmarked ones, wrong arguments, or none at all: raises PluginError with what was meant."""
+    known = {hook: spec for hook, spec in vars(hookspecs).items() if hook.startswith(_PREFIX)}
+    found = 0
+    for attribute in dir(plugin):
+        method = inspect.getattr_static(plugin, attribute)
+        marked = getattr(getattr(plugin, attribute), "kmetad_impl", None) is not None
+        if not attribute.startswith(_PREFIX) and not marked:
+            continue
+        place = f"plugins.{name}: {plugin.__name__}.{attribute} of {origin}"
+        if attribute not in known:
+            raise PluginError(f"{place} is no hook of kmetad{_meant(attribute, list(known))}")
+        if not marked:
+            raise PluginError(f"{place} isn't marked: put @kmetad.hookimpl above it")
+        allowed = list(inspect.signature(known[attribute]).parameters)
+        asked = list(inspect.signature(method).parameters)[1:]
+        wrong = [argument for argument in asked if argument not in allowed]
+        if wrong:
+            offers = ", ".join(allowed) or "no argument"
+            raise PluginError(f"{place} asks for {', '.join(wrong)}; this hook has {offers}")
+        found += 1
+    if not found:
+        raise PluginError(
+            f"plugins.{name}: {plugin.__name__} of {origin} has no hook; mark one with @kmetad.hookimpl: "
+            + ", ".join(sorted(known))
+        )
+
+
+def _meant(name: str, known: list[str]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(sorted(known))}"

@@ -1,0 +1,46 @@
+"""A signal to the process that a pid file names."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+_LONGEST = 32
+
+
+def send(number: signal.Signals, pid_file: str) -> int:
+    """Send it; answers the process's number.
+
+    Raises RuntimeError, which says what to do, if the file or the process isn't as it should be.
+    """
+    pid = read_pid(pid_file)
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        raise RuntimeError(f"no process {pid}, which {pid_file} names: the app has ended, or left a stale file") from None
+    except PermissionError:
+        raise RuntimeError(
+            f"not permitted to signal process {pid} of {pid_file}: it runs as another user; run kmetad as the same "
+            f"user, or give it the capability KILL"
+        ) from None
+    return pid
+
+
+def read_pid(pid_file: str) -> int:
+    """The number in a pid file. Raises RuntimeError."""
+    try:
+        with open(pid_file, "rb") as file:
+            text = file.read(_LONGEST).strip()
+    except OSError as error:
+        raise RuntimeError(
+            f"{pid_file} can't be read: {error.strerror}; is the app up, and in the same mount and process namespace?"
+        ) from None
+    if not text:
+        raise RuntimeError(f"{pid_file} is empty: the app is starting, or ended")
+    if not text.isdigit():
+        # Also refuses -1 and the like, which kill(2) takes for every process there is.
+        raise RuntimeError(f"{pid_file} holds no process number")
+    pid = int(text)
+    if pid == 0:
+        raise RuntimeError(f"{pid_file} names process 0, which is our own process group to kill(2)")
+    return pid

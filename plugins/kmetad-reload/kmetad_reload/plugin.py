@@ -1,0 +1,65 @@
+"""The plugin: options, and which action they ask for."""
+
+from __future__ import annotations
+
+import signal as signals
+from collections.abc import Iterable
+from datetime import timedelta
+
+import msgspec
+
+from kmetad import Batch, Context, hookimpl
+from kmetad_reload.command import run
+from kmetad_reload.pidfile import send
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[plugins.NAME]`` with ``use = "reload"``: exactly one of ``command`` and ``signal``."""
+
+    command: list[str] | None = None
+    timeout: timedelta = timedelta(seconds=25)
+    signal: str | int | None = None
+    pid_file: str | None = None
+
+
+class Plugin:
+    """One rule."""
+
+    def __init__(self, options: Options, context: Context) -> None:
+        if (options.command is None) == (options.signal is None):
+            raise ValueError("set exactly one of command (a list) and signal (with pid_file)")
+        if options.command is not None and not options.command:
+            raise ValueError("command is empty; set a program and its arguments")
+        if options.signal is not None and options.pid_file is None:
+            raise ValueError("signal needs pid_file, the file that holds the process's number")
+        self._command = options.command
+        self._timeout = options.timeout.total_seconds()
+        self._signal = None if options.signal is None else signal_of(options.signal)
+        self._pid_file = options.pid_file or ""
+        self._log = context.log
+
+    @hookimpl
+    def kmetad_on_change(self, batch: Batch) -> None:
+        """Act. What is raised leaves the batch unacknowledged, and it is tried again."""
+        if self._command is not None:
+            run(self._command, batch, self._timeout, self._log)
+        elif self._signal is not None:
+            pid = send(self._signal, self._pid_file)
+            self._log.info("reload.signalled", signal=self._signal.name, pid=pid)
+
+    def simulate(self, batch: Batch) -> Iterable[str]:
+        """What a batch would lead to, for ``kmetad check --simulate``."""
+        if self._command is not None:
+            yield f"run {self._command} with {len(batch.changes)} change(s) on standard input, {self._timeout:g} s at most"
+        elif self._signal is not None:
+            yield f"send {self._signal.name} to the process in {self._pid_file}"
+
+
+def signal_of(value: str | int) -> signals.Signals:
+    """A signal by name, with or without SIG, or by number. Raises ValueError."""
+    try:
+        if isinstance(value, int):
+            return signals.Signals(value)
+        return signals.Signals["SIG" + value.upper().removeprefix("SIG")]
+    except (KeyError, ValueError):
+        raise ValueError(f"signal: found {value!r}, expected a name such as HUP or a number such as 1") from None
