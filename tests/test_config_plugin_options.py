@@ -7,7 +7,7 @@ import enum
 import uuid
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 import pytest
 from hypothesis import given
@@ -17,6 +17,11 @@ from msgspec import Meta, Struct, field
 from kmetad._config import Lines, OptionsError, options
 from kmetad.errors import ConfigError
 from kmetad.quantity import Quantity
+
+EITHER = (
+    "an integer that is at least 5, a number that is at least 5, a string "
+    "or an array of an integer and an integer"
+)
 
 
 class Level(enum.IntEnum):
@@ -45,6 +50,12 @@ class Plain:
     number: int = 0
 
 
+class Typed(TypedDict, total=False):
+    """A typed table of tables, likewise."""
+
+    deep: dict[str, dict[str, int]]
+
+
 class Options(Struct, frozen=True):
     """Every type that a plugin may reasonably ask for."""
 
@@ -70,6 +81,12 @@ class Options(Struct, frozen=True):
     shaped: Annotated[str, Meta(pattern="^[a-z]+$")] = "a"
     renamed: int = field(default=0, name="other-name")
     mapping: dict[str, dict[str, int]] = {}
+    titled: Annotated[int, Meta(title="a title")] = 0
+    either: Annotated[int, Meta(ge=5)] | Annotated[float, Meta(ge=5)] | str | tuple[int, int] | None = None
+    typed: Typed | None = None
+    tens: Literal[10, 20] | str = 10
+    list_: Annotated[list[str], Meta(min_length=1)] = field(default_factory=lambda: ["x"])
+    few: Annotated[dict[str, int], Meta(max_length=1)] = {}
 
 
 def test_good() -> None:
@@ -170,6 +187,19 @@ def test_good() -> None:
         ({"short": "abcd"}, 'plugins.x.short: found "abcd", expected a string of 2 to 3 characters'),
         ({"shaped": "A"}, 'plugins.x.shaped: found "A", expected a string that matches ^[a-z]+$'),
         ({"renamed": 1}, None),
+        ({"titled": "x"}, 'plugins.x.titled: found "x", expected an integer'),
+        ({"either": 3}, f"plugins.x.either: found 3, expected {EITHER}"),
+        ({"either": True}, f"plugins.x.either: found true, expected {EITHER}"),
+        ({"either": [1]}, f"plugins.x.either: found an array, expected {EITHER}"),
+        ({"either": [1, "x"]}, 'plugins.x.either[1]: found "x", expected an integer'),
+        ({"typed": {"deep": {"a": {"b": "c"}}}}, "plugins.x.typed.deep: found a table, expected an integer"),
+        ({"typed": 1}, "plugins.x.typed: found 1, expected a table"),
+        ({"tens": 30}, "plugins.x.tens: found 30, expected 10 or 20"),
+        (
+            {"list_": []},
+            "plugins.x.list_: found 0 entries, expected an array of strings of at least 1 entries",
+        ),
+        ({"few": {"a": 1, "b": 2}}, "plugins.x.few: found 2 entries, expected a table"),
         ({"mapping": {"a.b": {"c": "d"}}}, 'plugins.x.mapping."a.b".c: found "d", expected an integer'),
     ],
 )
@@ -204,6 +234,12 @@ def test_required() -> None:
     with pytest.raises(OptionsError) as caught:
         options(Required, {}, "x", lines)
     assert caught.value.problems == ("f.toml:2: plugins.x: found no command, expected an array of strings",)
+
+
+@pytest.mark.parametrize(("value", "made"), [(5, 5), (7.5, 7.5), ("x", "x"), ([1, 2], (1, 2))])
+def test_unions(value: object, made: object) -> None:
+    """Of several types the one that fits is taken."""
+    assert options(Options, {"either": value}, "x").either == made
 
 
 JSON = st.recursive(

@@ -15,18 +15,16 @@ from kmetad._sources.volume import Volume
 from kmetad.errors import ConfigError
 from kmetad.metadata import Resource
 from kmetad.quantity import Quantity
+from kmetad.testing import kubelet
 
 KEY = b"k" * 16
+RESERVED = 'another name: "env" or "token" is the name of a source that is no volume'
 
 
 def volume(directory: Path, **files: str) -> Path:
     """A volume as the kubelet leaves it."""
-    generation = directory / "..2026_01_02_03_04_05.1"
-    generation.mkdir(parents=True)
-    (directory / "..data").symlink_to(generation.name)
-    for name, content in files.items():
-        (generation / name).write_text(content)
-        (directory / name).symlink_to(f"..data/{name}")
+    directory.mkdir(parents=True)
+    kubelet.Volume(directory).write(files=files)
     return directory
 
 
@@ -38,7 +36,7 @@ def config(text: str) -> Config:
 
 
 def test_declared(tmp_path: Path) -> None:
-    """Declared volumes come first and in order, then the environment, then the token; items mean what they say."""
+    """Declared volumes in order, then the environment, then the token; items mean what they say."""
     podinfo = volume(tmp_path / "podinfo", labels='app="a"', cpu="250", zone="z1")
     settings = volume(tmp_path / "settings", labels='app="b"')
     text = f"""
@@ -124,11 +122,7 @@ def test_volume_option(text: str, name: str, path: str) -> None:
             '--volume "=/etc/podinfo": found the name "", expected a printable name without \'/\'',
         ),
         ("taken=/x", '--volume "taken=/x": found the name "taken" again, expected each name once'),
-        (
-            "env=/x",
-            '--volume "env=/x": found the name "env", expected another name: '
-            '"env" or "token" is the name of a source that is no volume',
-        ),
+        ("env=/x", f'--volume "env=/x": found the name "env", expected {RESERVED}'),
     ],
 )
 def test_bad_volume_option(text: str, message: str) -> None:

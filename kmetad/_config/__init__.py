@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from kmetad._config.loading import Loaded as Loaded
     from kmetad._config.loading import find as find
     from kmetad._config.loading import load as load
-    from kmetad._config.loading import parse as parse
     from kmetad._config.model import Config as Config
     from kmetad._config.model import Lane as Lane
     from kmetad._config.model import PluginTable as PluginTable
     from kmetad._config.model import Volume as Volume
     from kmetad._config.notyet import pending as pending
+    from kmetad._config.parsing import parse as parse
     from kmetad._config.plugin_options import OptionsError as OptionsError
     from kmetad._config.plugin_options import options as options
     from kmetad._config.problems import Problem as Problem
@@ -36,7 +36,7 @@ _MODULES = {
     "Loaded": "loading",
     "find": "loading",
     "load": "loading",
-    "parse": "loading",
+    "parse": "parsing",
     "Config": "model",
     "Lane": "model",
     "PluginTable": "model",

@@ -199,6 +199,7 @@ class Check:
             return msgspec.convert(value, python, str_keys=True)
         except msgspec.ValidationError as error:
             text, _, inner = str(error).partition(" - at `$")
+            inner = inner.partition("[...")[0]  # a key of a mapping, which msgspec doesn't name
             for key, index in _STEP.findall(inner):
                 step: Any = int(index) if index else key
                 path = (*path, step)

@@ -131,8 +131,10 @@ def may_be(info: inspect.Type, value: Any) -> bool:
             return type(value) is int
         case inspect.FloatType():
             return type(value) in (int, float)
-        case inspect.StrType() | inspect.LiteralType() | inspect.EnumType():
+        case inspect.StrType():
             return isinstance(value, str)
+        case inspect.LiteralType() | inspect.EnumType():
+            return type(value) in map(type, choices(info))
     return True
 
 

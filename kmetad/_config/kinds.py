@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -131,6 +130,8 @@ def _url(value: Any) -> str:
 def _argv(value: Any) -> tuple[str, ...]:
     expected = 'an array of strings, the program first, such as ["gunicorn", "app:app"]'
     if isinstance(value, str):
+        import shlex  # only faults need it
+
         try:
             words = shlex.split(value)
         except ValueError:

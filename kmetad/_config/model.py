@@ -69,7 +69,7 @@ class Daemon(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Log(Struct, frozen=True, forbid_unknown_fields=True):
-    """``[log]``"""
+    """``[log]``: what kmetad tells of itself, on standard error."""
 
     format: Literal["auto", "console", "json"] = "auto"
     level: Literal["debug", "info", "warning", "error", "critical"] = "info"
@@ -82,7 +82,7 @@ class State(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Watch(Struct, frozen=True, forbid_unknown_fields=True):
-    """``[watch]``"""
+    """``[watch]``: how the sources are watched."""
 
     rescan: LongerDuration = 300.0
     ignore: tuple[Pattern, ...] = ("annotation:kubernetes.io/config.*", "annotation:kmetad.dev/*")

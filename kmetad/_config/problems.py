@@ -6,7 +6,6 @@ mean "200s" or "200ms"?``
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -124,6 +123,8 @@ def did_you_mean(*options: str) -> str:
 
 def nearest(text: str, options: Iterable[str]) -> str:
     """The option that is most like a misspelt text; empty if none is."""
+    import difflib  # only faults need it
+
     by_lower = {option.lower(): option for option in options}
     return by_lower.get(next(iter(difflib.get_close_matches(text.lower(), by_lower, 1)), ""), "")
 

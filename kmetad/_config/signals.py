@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import signal
 
 
@@ -34,6 +33,8 @@ def nearest_signal(value: object) -> str:
     """The name that is most like a misspelt one; empty if none is."""
     if not isinstance(value, str):
         return ""
+    import difflib  # only faults need it
+
     name = value.strip().upper().removeprefix("SIG")
     names = [signal_name(known) for known in signal.valid_signals()]
     return next(iter(difflib.get_close_matches(name, names, 1)), "")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 
-from kmetad.errors import QuantityError
 from kmetad.quantity import Quantity
 
 _UNITS_NS = {
@@ -127,9 +126,4 @@ def suggest_sizes(value: object) -> list[str]:
     if not found:
         return []
     unit = found[2].upper() or "M"
-    suggested = f"{found[1]}{unit}i"
-    try:
-        Quantity(suggested)
-    except QuantityError:
-        return []
-    return [suggested]
+    return [f"{found[1]}{unit}i"]

@@ -21,7 +21,7 @@ def make_instance(table: PluginTable, snapshot: Callable[[], Snapshot]) -> Insta
     ``snapshot`` answers what the Pod is now. Raises ConfigError and PluginError.
     """
     found = load(table.name, use=table.use, module=table.module, path=table.path)
-    own = None
+    own: object | None = None
     if found.options_type is not None:
         own = options(found.options_type, table.options, table.name, table.lines)
     elif table.options:
