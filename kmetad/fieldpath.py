@@ -31,6 +31,7 @@ VOLUME_ONLY = ("metadata.labels", "metadata.annotations")
 
 _EXAMPLES = (*ANYWHERE, *ENV_ONLY, *VOLUME_ONLY, "metadata.labels['KEY']", "metadata.annotations['KEY']")
 _RESOURCES = ("cpu", "memory", "ephemeral-storage")
+_KINDS = ("limits.", "requests.")
 _KEYED: dict[str, Literal["label", "annotation"]] = {
     "metadata.labels[": "label",
     "metadata.annotations[": "annotation",
@@ -64,10 +65,12 @@ def parse(path: str) -> FieldPath:
         return FieldPath("field", path)
     if path in VOLUME_ONLY:
         return FieldPath("labels" if path == "metadata.labels" else "annotations", path)
-    container, dot, resource = ("", ".", path) if path.startswith(("limits.", "requests.")) else path.partition(".")
+    container, resource = "", path
+    if not path.startswith(_KINDS):
+        container, _, resource = path.partition(".")
     kind, _, name = resource.partition(".")
-    huge = name.startswith("hugepages-") and len(name) > len("hugepages-")
-    if dot and kind in ("limits", "requests") and (name in _RESOURCES or huge):
+    huge = name.startswith("hugepages-") and name[len("hugepages-") :].isalnum()
+    if kind + "." in _KINDS and (name in _RESOURCES or huge):
         return FieldPath("resource", resource, container)
     raise FieldPathError(_unknown(path))
 
@@ -75,7 +78,8 @@ def parse(path: str) -> FieldPath:
 def lookup(snapshot: Snapshot, path: str) -> str | None:
     """The text at a path, or None if it isn't there now.
 
-    ``limits.cpu`` without a container is that of the container that was declared
+    All labels come as the kubelet writes them: sorted, ``KEY="VALUE"`` a line, quoted as
+    Go does. ``limits.cpu`` without a container is that of the container that was declared
     without a name, or of the only one there is. Raises FieldPathError.
     """
     at = parse(path)
@@ -83,7 +87,7 @@ def lookup(snapshot: Snapshot, path: str) -> str | None:
         return snapshot.fields.get(at.key)
     if at.type in ("labels", "annotations"):
         values: Mapping[str, str] = getattr(snapshot, at.type)
-        return "\n".join(f"{key}={values[key]}" for key in sorted(values)) if values else None
+        return "\n".join(f'{key}="{_quoted(values[key])}"' for key in sorted(values)) if values else None
     if at.type == "resource":
         return _resource(snapshot, at)
     part, kind = (snapshot.labels, "labels") if at.type == "label" else (snapshot.annotations, "annotations")
@@ -100,9 +104,52 @@ def _resource(snapshot: Snapshot, at: FieldPath) -> str | None:
 
 
 def _unknown(path: str) -> str:
-    from difflib import get_close_matches
+    from difflib import get_close_matches  # for the way out alone
 
-    known = [*_EXAMPLES, *(f"{kind}.{name}" for kind in ("limits", "requests") for name in _RESOURCES)]
-    close = get_close_matches(path, known, n=1)
-    meant = f" Did you mean {close[0]}?" if close else f" There are {', '.join(known)}."
-    return f"{path!r} is no field that Kubernetes offers to a Pod.{meant}"
+    head, bracket, rest = path.partition("[")
+    meant = ""
+    if path.startswith(tuple(f"{whole}." for whole in VOLUME_ONLY)):
+        section, part, key = path.split(".", 2)
+        meant = f"{section}.{part}['{key}']"
+    elif bracket:
+        key = rest.strip("[]'\"")
+        close = get_close_matches(head, VOLUME_ONLY, n=1)
+        meant = f"{close[0]}['{key}']" if close and key else ""
+    else:
+        known = [*_EXAMPLES, *(kind + name for kind in _KINDS for name in _RESOURCES)]
+        by_folded = {name.casefold(): name for name in known}
+        close = get_close_matches(path.casefold(), by_folded, n=1)
+        meant = by_folded[close[0]] if close else ""
+    sentence = f"{path!r} is no field that Kubernetes offers to a Pod."
+    if meant:
+        return f"{sentence} Did you mean {meant}?"
+    return (
+        f"{sentence} There are {', '.join(_EXAMPLES)}, and limits.RESOURCE and requests.RESOURCE, also with "
+        f"CONTAINER. before them, of {', '.join(_RESOURCES)} and hugepages-SIZE."
+    )
+
+
+_ESCAPES = {
+    "\\": "\\\\",
+    '"': '\\"',
+    "\a": "\\a",
+    "\b": "\\b",
+    "\f": "\\f",
+    "\n": "\\n",
+    "\r": "\\r",
+    "\t": "\\t",
+    "\v": "\\v",
+}
+
+
+def _quoted(value: str) -> str:
+    """As Go's ``strconv.Quote`` has it, without the quotation marks around."""
+    return "".join(_ESCAPES.get(char) or (char if char.isprintable() else _code(ord(char))) for char in value)
+
+
+def _code(code: int) -> str:
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8, as surrogateescape has it
+        return f"\\x{code - 0xDC00:02x}"
+    if code < 0x20 or code == 0x7F:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,9 +46,6 @@ def test_one_label(podinfo: Path) -> None:
 
 def test_a_value_s_bytes_arrive_as_they_are(podinfo: Path) -> None:
     """What was no UTF-8, and control characters, go through a pipe unchanged."""
-    import subprocess
-    import sys
-
     command = [sys.executable, "-m", "kmetad", "get", "--volume", str(podinfo)]
     for path, value in (
         ("metadata.labels['odd']", b"bytes \xff\n"),
@@ -57,9 +56,6 @@ def test_a_value_s_bytes_arrive_as_they_are(podinfo: Path) -> None:
 
 def test_a_value_cannot_command_a_terminal(podinfo: Path) -> None:
     """On a terminal escape codes show themselves instead of acting."""
-    import subprocess
-    import sys
-
     master, slave = pty.openpty()
     done = subprocess.run(
         [sys.executable, "-m", "kmetad", "get", "metadata.annotations['note']", "--volume", str(podinfo)],

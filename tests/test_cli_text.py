@@ -98,9 +98,7 @@ def test_lines_of_a_batch_are_aligned() -> None:
     """Signs, types, keys and values stand below each other."""
     lines = text.Lines(colour=False).changes(
         [
-            SourceChange(
-                "podinfo", SourceState(), SourceState("lost", 1, "it isn't there"), "podinfo"
-            ),
+            SourceChange("podinfo", SourceState(), SourceState("lost", 1, "it isn't there"), "podinfo"),
             AnnotationChange("note", None, "hello", "podinfo"),
             FileChange("settings/app.conf", Digest(b"a"), Digest(b"b"), "settings"),
             LabelChange("tier", "gold", None, "podinfo"),

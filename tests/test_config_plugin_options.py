@@ -18,10 +18,7 @@ from kmetad._config import Lines, OptionsError, options
 from kmetad.errors import ConfigError
 from kmetad.quantity import Quantity
 
-EITHER = (
-    "an integer that is at least 5, a number that is at least 5, a string "
-    "or an array of an integer and an integer"
-)
+EITHER = "an integer that is at least 5, a number that is at least 5, a string or an array of integers"
 
 
 class Level(enum.IntEnum):
@@ -82,7 +79,7 @@ class Options(Struct, frozen=True):
     renamed: int = field(default=0, name="other-name")
     mapping: dict[str, dict[str, int]] = {}
     titled: Annotated[int, Meta(title="a title")] = 0
-    either: Annotated[int, Meta(ge=5)] | Annotated[float, Meta(ge=5)] | str | tuple[int, int] | None = None
+    either: Annotated[int, Meta(ge=5)] | Annotated[float, Meta(ge=5)] | str | list[int] | None = None
     typed: Typed | None = None
     tens: Literal[10, 20] | str = 10
     list_: Annotated[list[str], Meta(min_length=1)] = field(default_factory=lambda: ["x"])
@@ -190,7 +187,6 @@ def test_good() -> None:
         ({"titled": "x"}, 'plugins.x.titled: found "x", expected an integer'),
         ({"either": 3}, f"plugins.x.either: found 3, expected {EITHER}"),
         ({"either": True}, f"plugins.x.either: found true, expected {EITHER}"),
-        ({"either": [1]}, f"plugins.x.either: found an array, expected {EITHER}"),
         ({"either": [1, "x"]}, 'plugins.x.either[1]: found "x", expected an integer'),
         ({"typed": {"deep": {"a": {"b": "c"}}}}, "plugins.x.typed.deep: found a table, expected an integer"),
         ({"typed": 1}, "plugins.x.typed: found 1, expected a table"),
@@ -236,7 +232,7 @@ def test_required() -> None:
     assert caught.value.problems == ("f.toml:2: plugins.x: found no command, expected an array of strings",)
 
 
-@pytest.mark.parametrize(("value", "made"), [(5, 5), (7.5, 7.5), ("x", "x"), ([1, 2], (1, 2))])
+@pytest.mark.parametrize(("value", "made"), [(5, 5), (7.5, 7.5), ("x", "x"), ([1, 2], [1, 2])])
 def test_unions(value: object, made: object) -> None:
     """Of several types the one that fits is taken."""
     assert options(Options, {"either": value}, "x").either == made

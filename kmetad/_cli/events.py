@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     """The exit code: 0, also when it is told to stop; 2 usage."""
     from kmetad._cli import text
     from kmetad._delivery.match import Filter
-    from kmetad._watch.watch import Watch
+    from kmetad._watch import Watch
 
     config, sources = choose.sources(args)
     followed = {source.name: source.path for source in sources if source.path is not None}

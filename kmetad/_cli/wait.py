@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
     import threading
 
-    from kmetad._watch.watch import Watch
+    from kmetad._watch import Watch
 
     with Watch(sources, rescan=config.watch.rescan) as watch:
         timer = threading.Timer(args.timeout, watch.stop) if args.timeout is not None else None

@@ -93,7 +93,7 @@ def _catchable(value: Any) -> int:
 
 
 def _or_nothing(value: Any) -> int:
-    if value in (0, "0") and not isinstance(value, bool):
+    if value == "0" or (type(value) is int and value == 0):
         return 0
     try:
         return _signal(value)
@@ -102,8 +102,8 @@ def _or_nothing(value: Any) -> int:
 
 
 def _exit_code(value: Any) -> int:
-    if isinstance(value, str) and value.isascii() and value.isdecimal():
-        value = int(value[:9])
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10:
+        value = int(value)  # as a key it is a string
     if type(value) is not int or not 0 <= value <= 255:
         raise Wrong("an exit code from 0 to 255")
     return value

@@ -6,19 +6,19 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from queue import SimpleQueue
 from typing import Any
 
 from kmetad import _log
 from kmetad._config import Loaded, build_sources, load, pending
-from kmetad._daemon import advice, limits, report
+from kmetad._daemon import limits
 from kmetad._daemon.instances import make_lanes
+from kmetad._daemon.journal import PACE, Journal
 from kmetad._delivery.lane import Lane
 from kmetad._delivery.lanes import Lanes
 from kmetad._delivery.match import Filter
 from kmetad._watch import Watch
-from kmetad.metadata import Snapshot
 
 OWN_FAILURE = 125
 _DIED = 0
@@ -52,8 +52,10 @@ def run(loaded: Loaded, *, environ: Mapping[str, str], strict: bool = False, ver
         log.warning("config.not_in_this_version", what=sentence)
 
     signals = _signals()
+    journal = Journal(log, loaded, [lane.name for lane in made])
+    made.append(Lane(journal, Filter(), PACE, log))  # the last to be told
     watcher = threading.Thread(
-        target=_watch, args=(watch, loaded, lanes, made, signals, log), name="kmetad-watch", daemon=True
+        target=_watch, args=(watch, lanes, signals, log), name="kmetad-watch", daemon=True
     )
     lanes.start(made)
     watcher.start()
@@ -93,26 +95,12 @@ def _wait(signals: SimpleQueue[int], loaded: Loaded, log: Any) -> int | None:
         log.error("config.kept", reason="the new configuration has faults; the one before stays in force")
 
 
-def _watch(
-    watch: Watch, loaded: Loaded, lanes: Lanes, made: Sequence[Lane], signals: SimpleQueue[int], log: Any
-) -> None:
-    """The watching thread: wait, read, compare (all by ``Watch``), deliver, log."""
-    noise = Filter(ignore=loaded.config.watch.ignore)
+def _watch(watch: Watch, lanes: Lanes, signals: SimpleQueue[int], log: Any) -> None:
+    """The watching thread: wait, read, compare (all by ``Watch``), deliver."""
     try:
         with watch:
             for batch in watch:
                 lanes.offer(batch)
-                if batch.current.generation == 1:
-                    report.started(log, batch, loaded, [lane.name for lane in made])
-                    _advise(log, loaded, batch.current)
-                else:
-                    report.changed(log, batch, noise)
     except BaseException:
         log.critical("watch.died", remedy="this is a fault of kmetad; please report it", exc_info=True)
         signals.put(_DIED)
-
-
-def _advise(log: Any, loaded: Loaded, snapshot: Snapshot) -> None:
-    """Say what will never work."""
-    for sentence in advice.of_all(loaded.config, snapshot):
-        log.warning("config.advice", advice=sentence)

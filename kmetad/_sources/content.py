@@ -25,7 +25,7 @@ class Content:
     tokens: Mapping[str, Token] = field(default_factory=nothing)
     trust: Mapping[str, Digest] = field(default_factory=nothing)
     swapped_ns: int | None = None
-    """When the kubelet swapped: the generation directory's modification time; None where there are no swaps."""
+    """When the kubelet swapped, by the new directory's modification time; None where there are no swaps."""
     fingerprint: Hashable = None
     """What ``Source.fingerprint`` answered for this reading."""
     faults: tuple[str, ...] = ()
@@ -50,7 +50,7 @@ class Source(Protocol):
 
     @property
     def swapped(self) -> bool:
-        """True if the directory's content is swapped by ``..data``, as seen by the last ``read``; else files change one by one."""
+        """True if ``..data`` swaps the directory, as the last ``read`` saw; else files change one by one."""
 
     def read(self, previous: Content) -> Content:
         """Read one whole generation.

@@ -29,16 +29,21 @@ class Environment:
         self._declared = dict(declared or {})
 
     def fingerprint(self) -> Hashable:
+        """Always the same: nobody can change a running process's environment from outside."""
         return None
 
     def read(self, previous: Content) -> Content:
+        """All variables that are known."""
         fields: dict[str, str] = {}
         resources: dict[str, Resource] = {}
         faults: list[str] = []
         for variable, item in self._declared.items():
             value = self._environ.get(variable)
             if value is None:
-                faults.append(f"the variable {variable} isn't set; declare it in the container's env, or take it out of [env]")
+                faults.append(
+                    f"the variable {variable} isn't set; declare it in the container's env, "
+                    "or take it out of [env]"
+                )
             elif item.resource is None:
                 fields.setdefault(item.key, value)
             elif is_integer(value):
@@ -51,7 +56,9 @@ class Environment:
             else:
                 fields.setdefault(item.key, value)
         return Content(
-            fields=MappingProxyType(fields), resources=MappingProxyType(resources), faults=tuple(faults)
+            fields=previous.fields if previous.fields == fields else MappingProxyType(fields),
+            resources=previous.resources if previous.resources == resources else MappingProxyType(resources),
+            faults=tuple(faults),
         )
 
     def _conventional(self) -> list[tuple[Item, str]]:

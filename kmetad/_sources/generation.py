@@ -10,70 +10,79 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
+from kmetad._sources.permissions import explain, may, printable
 from kmetad.errors import SourceLost, SourceUnreadable
 
-_DATA = "..data"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # A FIFO somebody put there must not block us.
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-_VANISHED_TRIES = 10
+_CHUNK = 64 * 1024
+_BROKEN_TRIES = 10
 
 T = TypeVar("T")
-Take = Callable[[int, str], T]
-"""Reads an open file, whose path in the volume is given for what it is worth, as whatever is wanted of it."""
+TakeLarge = Callable[[int, str, bytes], T]
+"""Reads on in an open file of 64 KiB or more: its descriptor, its path in the volume, the first 64 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
-class Generation:
-    """All files of a directory, by path; an OSError where one can't be read."""
+class Generation(Generic[T]):
+    """All files of a directory."""
 
-    files: dict[str, object]
+    files: dict[str, bytes | T]
+    """Contents by the path in the directory; what ``TakeLarge`` answered for large ones."""
+    denied: dict[str, OSError]
+    """Files, and directories with all that is in them, that can't be read."""
     swapped_ns: int | None
     """When it was published, in ns since the epoch; None for a plain directory."""
     fingerprint: Hashable
 
 
-def read_generation(path: str, take: Take[T], *, expect_swaps: bool) -> Generation:
-    """Read a directory. ``take`` is called for each regular file.
+def read_generation(path: str, take_large: TakeLarge[T], *, expect_swaps: bool) -> Generation[T]:
+    """Read a directory; ``take_large`` says what becomes of a file of more than 64 KiB.
 
     With ``expect_swaps`` a directory without ``..data`` is lost; otherwise it is plain:
     its regular files are read one by one, those of subdirectories are not.
     Raises SourceLost and SourceUnreadable.
     """
-    root = _open_root(path)
+    data = path + "/..data"
+    broken = 0
     try:
-        tries = 0
         while True:
-            target = _target(root)
+            target = _target(data)
             if target is None:
                 if expect_swaps:
-                    raise SourceLost(f"{path}/{_DATA} is gone: the kubelet has taken the volume down, or has yet to fill it")
-                return _read_plain(root, take)
+                    raise _gone(path)
+                return _read_plain(path, take_large)
+            files: dict[str, bytes | T] = {}
+            denied: dict[str, OSError] = {}
             try:
-                directory = os.open(target, _DIRECTORY, dir_fd=root)
+                directory = os.open(data, _DIRECTORY)
                 try:
-                    changed = os.fstat(directory).st_mtime_ns
-                    files: dict[str, object] = {}
-                    _read_tree(directory, "", take, files)
+                    _read_tree(directory, "", files, denied, take_large)
+                    if _target(data) == target:
+                        status = os.fstat(directory)
+                        # Not even another directory of the same name, if ours is still linked.
+                        if status.st_nlink:
+                            return Generation(files, denied, status.st_mtime_ns, target)
                 finally:
                     os.close(directory)
             except FileNotFoundError:
                 # Swapped while it was read; or it is broken, and stays so.
-                if _target(root) == target:
-                    tries += 1
-                    if tries == _VANISHED_TRIES:
-                        raise SourceLost(f"{path}/{_DATA} leads to {target}, where something is missing") from None
-                continue
-            except OSError as error:
-                raise _unreadable(error, f"{path}/{target}", root, target) from None
-            if _target(root) == target:
-                return Generation(files, changed, target)
-    finally:
-        os.close(root)
+                if _target(data) != target:
+                    continue
+                broken += 1
+                if broken == _BROKEN_TRIES:
+                    raise SourceLost(
+                        f"{printable(path)}/..data leads to {printable(target)}, where something is missing; "
+                        "the kubelet has taken the volume down, or its setup failed (see the Pod's events)"
+                    ) from None
+    except OSError as error:
+        raise _translated(error, path) from None
 
 
 def fingerprint(path: str, *, expect_swaps: bool) -> Hashable:
@@ -81,73 +90,39 @@ def fingerprint(path: str, *, expect_swaps: bool) -> Hashable:
 
     Raises SourceLost and SourceUnreadable.
     """
-    root = _open_root(path)
     try:
-        target = _target(root)
+        target = _target(path + "/..data")
         if target is not None:
             return target
         if expect_swaps:
-            raise SourceLost(f"{path}/{_DATA} is gone")
-        return _fingerprint_plain(root)
-    finally:
-        os.close(root)
-
-
-def explain(error: OSError, path: str, status: os.stat_result | None) -> str:
-    """Why a path can't be read, which permission is missing, and what to do."""
-    if error.errno != errno.EACCES or status is None:
-        return f"{printable(path)}: {error.strerror}"
-    return (
-        f"{printable(path)}: permission denied: mode {status.st_mode & 0o7777:04o} of user {status.st_uid} and "
-        f"group {status.st_gid}, and this process is user {os.geteuid()}, group {os.getegid()}; "
-        f"set fsGroup in the Pod's securityContext, or defaultMode of the volume"
-    )
-
-
-def printable(path: str) -> str:
-    """A path for a message: what a terminal would obey, or what is no UTF-8, is escaped."""
-    return path if path.isprintable() else path.encode("unicode_escape", "surrogatepass").decode("ascii")
-
-
-def _open_root(path: str) -> int:
-    try:
-        return os.open(path, _DIRECTORY)
-    except FileNotFoundError:
-        raise SourceLost(f"{path} isn't there: not mounted yet, or no volume is mounted at this path") from None
-    except NotADirectoryError:
-        raise SourceLost(
-            f"{path} is no directory: a file that is mounted alone (subPath) never changes; mount the whole volume"
-        ) from None
+            raise _gone(path)
+        return _fingerprint_of(_list_plain(path))
     except OSError as error:
-        try:
-            status = os.stat(path)
-        except OSError:
-            status = None
-        raise SourceUnreadable(explain(error, path, status)) from None
+        raise _translated(error, path) from None
 
 
-def _target(root: int) -> str | None:
+def _target(data: str) -> str | None:
     """Where ``..data`` leads; None if there is no such link."""
     try:
-        return os.readlink(_DATA, dir_fd=root)
-    except FileNotFoundError:
-        return None
+        return os.readlink(data)
     except OSError as error:
-        if error.errno == errno.EINVAL:  # something else of that name
+        if error.errno in (errno.ENOENT, errno.EINVAL):  # EINVAL: something of that name that is no link
             return None
-        raise SourceUnreadable(f"{_DATA}: {error.strerror}") from None
+        raise
 
 
-def _unreadable(error: OSError, path: str, root: int, name: str) -> SourceUnreadable:
-    try:
-        status = os.stat(name, dir_fd=root)
-    except OSError:
-        status = None
-    return SourceUnreadable(explain(error, path, status))
+def _read_tree(
+    directory: int,
+    prefix: str,
+    files: dict[str, bytes | T],
+    denied: dict[str, OSError],
+    take_large: TakeLarge[T],
+) -> None:
+    """Everything below an open directory. Raises FileNotFoundError if it is removed meanwhile.
 
-
-def _read_tree(directory: int, prefix: str, take: Take[T], files: dict[str, object]) -> None:
-    """Everything below an open directory. Raises FileNotFoundError if it is removed meanwhile."""
+    This is the hot path of every swap: a plain open and read each, no ``stat``, and a
+    directory is known by its refusal to be read.
+    """
     for name in os.listdir(directory):
         path = prefix + name
         try:
@@ -155,57 +130,80 @@ def _read_tree(directory: int, prefix: str, take: Take[T], files: dict[str, obje
         except FileNotFoundError:
             raise
         except OSError as error:
-            files[path] = _with_status(error, name, directory)
+            denied[path] = error
             continue
         try:
-            files[path] = take(file, path)
+            content = os.read(file, _CHUNK)
+            files[path] = content if len(content) < _CHUNK else take_large(file, path, content)
         except IsADirectoryError:
-            _read_tree(file, path + "/", take, files)
-        except OSError as error:
-            files[path] = error
-        finally:
-            os.close(file)
-
-
-def _read_plain(root: int, take: Take[T]) -> Generation:
-    print_before = _fingerprint_plain(root)
-    files: dict[str, object] = {}
-    for name in sorted(os.listdir(root)):
-        if name.startswith(".."):
-            continue
-        try:
-            file = os.open(name, _FILE, dir_fd=root)
+            _read_tree(file, path + "/", files, denied, take_large)
         except FileNotFoundError:
-            continue  # deleted since it was listed, or a link to nowhere
+            raise
         except OSError as error:
-            files[name] = _with_status(error, name, root)
-            continue
-        try:
-            files[name] = take(file, name)
-        except IsADirectoryError:
-            pass
-        except OSError as error:
-            files[name] = error
+            denied[path] = error
         finally:
             os.close(file)
-    return Generation(files, None, print_before)
 
 
-def _fingerprint_plain(root: int) -> Hashable:
-    prints = []
-    for name in sorted(os.listdir(root)):
+def _read_plain(path: str, take_large: TakeLarge[T]) -> Generation[T]:
+    files: dict[str, bytes | T] = {}
+    denied: dict[str, OSError] = {}
+    # The fingerprint is older than the contents: what changes in between is read again, not missed.
+    entries = _list_plain(path)
+    for name, _ in entries:
         try:
-            entry = os.stat(name, dir_fd=root)
-        except OSError:
+            file = os.open(f"{path}/{name}", _FILE)
+        except FileNotFoundError:
+            continue  # deleted since it was listed
+        except OSError as error:
+            denied[name] = error
             continue
-        prints.append((name, entry.st_ino, entry.st_mtime_ns, entry.st_size))
-    return tuple(prints)
+        try:
+            content = os.read(file, _CHUNK)
+            files[name] = content if len(content) < _CHUNK else take_large(file, name, content)
+        except OSError as error:
+            denied[name] = error
+        finally:
+            os.close(file)
+    return Generation(files, denied, None, _fingerprint_of(entries))
 
 
-def _with_status(error: OSError, name: str, directory: int) -> OSError:
-    """The same error with the file's mode and owner in ``filename2``, for ``explain``."""
-    try:
-        error.filename2 = os.stat(name, dir_fd=directory)
-    except OSError:
-        error.filename2 = None
-    return error
+def _list_plain(path: str) -> list[tuple[str, os.stat_result]]:
+    """The regular files, and links to such, right in a directory. Raises OSError for the directory itself."""
+    found = []
+    for name in sorted(os.listdir(path)):
+        if name.startswith(".."):  # never a file's name, but the kubelet's own
+            continue
+        try:
+            status = os.stat(f"{path}/{name}")
+        except OSError:
+            if not may(path, os.X_OK):
+                raise  # no file here may be looked at
+            continue  # a link to nowhere, or to where we may not look
+        if stat.S_ISREG(status.st_mode):
+            found.append((name, status))
+    return found
+
+
+def _fingerprint_of(entries: list[tuple[str, os.stat_result]]) -> Hashable:
+    return tuple((name, s.st_ino, s.st_mtime_ns, s.st_size) for name, s in entries)
+
+
+def _gone(path: str) -> SourceLost:
+    return SourceLost(
+        f"{printable(path)}/..data is gone: the kubelet has taken the volume down, or has yet to fill it"
+    )
+
+
+def _translated(error: OSError, path: str) -> SourceLost | SourceUnreadable:
+    """The error of the directory itself, for the watcher."""
+    shown = printable(path)
+    if error.errno == errno.ENOENT:
+        return SourceLost(f"{shown} isn't there: not mounted yet, or no volume is mounted at this path")
+    if error.errno == errno.ENOTDIR:
+        return SourceLost(
+            f"{shown} is no directory: a file that is mounted alone (subPath) never changes; "
+            "mount the whole volume"
+        )
+    # readlink and open name the path that they failed at.
+    return SourceUnreadable(explain(error, error.filename if isinstance(error.filename, str) else path))

@@ -36,13 +36,14 @@ def is_namespace(text: str) -> bool:
 
 
 def is_uid(text: str) -> bool:
-    """Whether it has the form of a UUID, as Pods' uids have."""
-    return [len(part) for part in text.split("-")] == [8, 4, 4, 4, 12] and _HEX.issuperset(text)
+    """Whether it has the form of a UUID, as Pods' uids have; a static Pod's is a hash of 32 digits."""
+    lengths = [len(part) for part in text.split("-")]
+    return lengths in ([8, 4, 4, 4, 12], [32]) and _HEX.issuperset(text)
 
 
 def is_ip(text: str) -> bool:
     """Whether it is an IPv4 or IPv6 address."""
-    from socket import AF_INET, AF_INET6, inet_pton
+    from _socket import AF_INET, AF_INET6, inet_pton  # socket imports selectors, enum and more
 
     try:
         inet_pton(AF_INET6 if ":" in text else AF_INET, text)
@@ -57,8 +58,8 @@ def are_ips(text: str) -> bool:
 
 
 def is_integer(text: str) -> bool:
-    """Whether it is a bare integer, as the kubelet writes resources; ``0`` and up."""
-    return text.isascii() and text.isdigit()
+    """Whether it is a bare integer, as the kubelet writes resources: from 0 to 2**63 - 1, an int64 of Go."""
+    return len(text) <= 19 and text.isascii() and text.isdigit() and int(text) < 2**63
 
 
 Check = Callable[[str], bool]

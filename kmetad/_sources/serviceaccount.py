@@ -5,26 +5,30 @@ The token's value never stays: of it, only expiry, audiences and a keyed digest 
 
 from __future__ import annotations
 
+import os
+from _blake2 import blake2b
 from binascii import Error as Base64Error
 from binascii import a2b_base64
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Mapping
 from types import MappingProxyType
-from typing import Any
-
-from _blake2 import blake2b
+from typing import Any, TypeVar
 
 from kmetad._sources.content import Content
-from kmetad._sources.generation import explain, fingerprint, read_generation
+from kmetad._sources.generation import fingerprint, read_generation
 from kmetad._sources.items import is_namespace
+from kmetad._sources.permissions import explain, printable
 from kmetad.metadata import EMPTY, Digest, Token
 
 DIRECTORY = "/var/run/secrets/kubernetes.io/serviceaccount"
 
-_LONGEST = 1 << 20
+_CHUNK = 64 * 1024
+_LONGEST = 1 << 20  # Kubernetes' own limit of a Secret or ConfigMap
+
+V = TypeVar("V")
 
 
 class ServiceAccount:
-    """A Source. A token that is empty or half-written is a fault, and the one before stays."""
+    """A Source. A file that is empty or half-written is a fault, and the value before stays."""
 
     def __init__(self, name: str, path: str, digest_key: bytes) -> None:
         self.name = name
@@ -34,80 +38,94 @@ class ServiceAccount:
         self._seen_swaps = False
 
     def fingerprint(self) -> Hashable:
+        """The target of ``..data``; raises as ``read`` does."""
         return fingerprint(self.path, expect_swaps=self._seen_swaps)
 
     def read(self, previous: Content) -> Content:
-        generation = read_generation(self.path, _take, expect_swaps=self._seen_swaps)
+        """One whole generation; files other than the three are nothing to it."""
+        generation = read_generation(self.path, _take_large, expect_swaps=self._seen_swaps)
         self.swapped = generation.swapped_ns is not None
         self._seen_swaps = self._seen_swaps or self.swapped
         faults: list[str] = []
         unreadable: list[str] = []
-        files: dict[str, bytes] = {}
-        for path, content in sorted(generation.files.items()):
-            if isinstance(content, OSError):
-                status = content.filename2 if not isinstance(content.filename2, (str, bytes, type(None))) else None
-                unreadable.append(explain(content, path, status))
-            elif isinstance(content, bytes):
-                files[path] = content
-        tokens, trust, fields = previous.tokens, previous.trust, previous.fields
-        if "token" in files:
-            token = _token(files["token"], self._digest(files["token"]))
-            if token is None:
-                faults.append("token: no whole token (empty, or half-written); the one before is kept")
-            else:
-                tokens = _share(self.name, token, previous.tokens)
-        elif "token" not in generation.files:
-            tokens = EMPTY
-        if "ca.crt" in files:
-            trust = _share(self.name, self._digest(files["ca.crt"]), previous.trust)
-        elif "ca.crt" not in generation.files:
-            trust = EMPTY
-        namespace = files.get("namespace", b"").decode("utf-8", "surrogateescape")
-        if is_namespace(namespace):
-            fields = _share("metadata.namespace", namespace, previous.fields)
-        elif "namespace" not in generation.files:
-            fields = EMPTY
+
+        def part(
+            file: str, key: str, before: Mapping[str, V], understand: Callable[[bytes], V | None], what: str
+        ) -> Mapping[str, V]:
+            if file in generation.denied:
+                below = "..data/" if self.swapped else ""
+                unreadable.append(explain(generation.denied[file], f"{self.path}/{below}{file}"))
+                return before
+            content = generation.files.get(file)
+            if content is None:
+                return EMPTY
+            value = understand(content)
+            if value is None:
+                faults.append(f"{printable(self.path)}/{file}: {what}; the one before is kept")
+                return before
+            return before if before.get(key) == value and len(before) == 1 else MappingProxyType({key: value})
+
         return Content(
-            tokens=tokens,
-            trust=trust,
-            fields=fields,
+            tokens=part(
+                "token", self.name, previous.tokens, self._token, "no whole token (empty, or half-written)"
+            ),
+            trust=part("ca.crt", self.name, previous.trust, self._trust, "empty"),
+            fields=part(
+                "namespace", "metadata.namespace", previous.fields, _namespace, "no namespace's name"
+            ),
             swapped_ns=generation.swapped_ns,
             fingerprint=generation.fingerprint,
             faults=tuple(faults),
             unreadable=tuple(unreadable),
         )
 
+    def _token(self, content: bytes) -> Token | None:
+        claims = _claims(content)
+        if claims is None:
+            return None
+        own = claims.get("kubernetes.io")
+        times = [claims.get("exp"), own.get("warnafter") if isinstance(own, dict) else None]
+        # Seconds since the epoch, perhaps with a fraction (RFC 7519, NumericDate).
+        known = [int(time) for time in times if isinstance(time, (int, float)) and abs(time) < 2**53]
+        audience = claims.get("aud")
+        audiences = audience if isinstance(audience, list) else [audience]
+        return Token(
+            min(known, default=None),
+            tuple(name for name in audiences if isinstance(name, str)),
+            self._digest(content),
+        )
+
+    def _trust(self, content: bytes) -> Digest | None:
+        return self._digest(content) if content.strip() else None
+
     def _digest(self, content: bytes) -> Digest:
         return Digest(blake2b(content, key=self._key, digest_size=16).digest())
 
 
-def _take(file: int, _path: str) -> bytes:
-    import os
+def _take_large(file: int, _path: str, chunk: bytes) -> bytes:
+    chunks = [chunk]
+    size = len(chunk)
+    while size < _LONGEST and (chunk := os.read(file, _CHUNK)):
+        chunks.append(chunk)
+        size += len(chunk)
+    return b"".join(chunks)
 
-    return os.read(file, _LONGEST)
+
+def _namespace(content: bytes) -> str | None:
+    name = content.decode("utf-8", "surrogateescape")
+    return name if is_namespace(name) else None
 
 
-def _token(value: bytes, digest: Digest) -> Token | None:
+def _claims(token: bytes) -> dict[str, Any] | None:
     """What a token says of itself (RFC 7519); None if it is no whole one. Its signature isn't checked."""
-    from json import loads
+    from json import loads  # most of what a Pod runs has a token; but not all
 
-    parts = value.strip().split(b".")
+    parts = token.strip().split(b".")
     if len(parts) != 3 or not all(parts):
         return None
     payload = parts[1].translate(bytes.maketrans(b"-_", b"+/"))
     try:
         claims = loads(a2b_base64(payload + b"=" * (-len(payload) % 4)))
     except (Base64Error, ValueError, RecursionError):
-        return None
-    if not isinstance(claims, dict):
-        return None
-    own = claims.get("kubernetes.io")
-    times = [claims.get("exp"), own.get("warnafter") if isinstance(own, dict) else None]
-    known = [int(time) for time in times if isinstance(time, (int, float)) and abs(time) < 2**53]
-    audience: Any = claims.get("aud", [])
-    audiences = (audience,) if isinstance(audience, str) else audience if isinstance(audience, list) else ()
-    return Token(min(known, default=None), tuple(a for a in audiences if isinstance(a, str)), digest)
-
-
-def _share(key: str, value: Any, previous: Any) -> Any:
-    return previous if previous.get(key) == value and len(previous) == 1 else MappingProxyType({key: value})
+        return None  # the exceptions hold what they failed at, so none leaves this function
+    return claims if isinstance(claims, dict) else None

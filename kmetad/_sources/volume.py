@@ -6,13 +6,14 @@ import os
 
 # blake2 without hashlib, whose import loads the whole of OpenSSL into every pod.
 from _blake2 import blake2b
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from kmetad._sources.content import Content
-from kmetad._sources.generation import explain, fingerprint, printable, read_generation
+from kmetad._sources.content import NOTHING, Content
+from kmetad._sources.generation import Generation, fingerprint, read_generation
 from kmetad._sources.items import BY_FILE, Item, is_integer
+from kmetad._sources.permissions import explain, printable
 from kmetad._sources.textmap import decode
 from kmetad.errors import DecodeError
 from kmetad.metadata import EMPTY, Digest, Resource
@@ -20,10 +21,10 @@ from kmetad.metadata import EMPTY, Digest, Resource
 Kind = Literal["auto", "downward", "files"]
 
 _CHUNK = 64 * 1024
-_MAPS = {"labels": "metadata.labels", "annotations": "metadata.annotations"}
 _DIGEST_BYTES = 16
-
-V = TypeVar("V")
+_PARTS = ("labels", "annotations", "fields", "resources", "files")
+_WHOLE = {"metadata.labels": "labels", "metadata.annotations": "annotations"}
+_BY_CONVENTION = {part: Item(field=path) for path, part in _WHOLE.items()}
 
 
 class Volume:
@@ -48,63 +49,112 @@ class Volume:
         self.name = name
         self.path = path
         self.swapped = True
-        self._items = dict(items or {})
-        self._downward = kind == "downward" or (kind == "auto" and bool(self._items))
-        self._may_be_downward = kind != "files"
+        self._items = {} if kind == "files" else {**_BY_CONVENTION, **(items or {})}
+        self._downward = kind == "downward" or (kind == "auto" and bool(items))
+        self._undecided = kind == "auto" and not items
         self._key = digest_key
         self._seen_swaps = False
-        # Labels and annotations as they were last decoded, by path: most swaps change one file.
-        self._decoded: dict[str, tuple[bytes, Mapping[str, str]]] = {}
+        # What each file said when it was last understood, by path, and what they said together.
+        self._said: dict[str, _Said] = {}
+        self._together: dict[str, Mapping[str, Any]] = dict.fromkeys(_PARTS, EMPTY)
+        self._answered = NOTHING
 
     def fingerprint(self) -> Hashable:
+        """The target of ``..data``, or the files' inodes, times and sizes; raises as ``read`` does."""
         return fingerprint(self.path, expect_swaps=self._seen_swaps)
 
     def read(self, previous: Content) -> Content:
-        generation = read_generation(self.path, self._take, expect_swaps=self._seen_swaps)
+        """One whole generation; a file that can't be read or understood says what it said last."""
+        generation = read_generation(self.path, self._take_large, expect_swaps=self._seen_swaps)
         self.swapped = generation.swapped_ns is not None
         self._seen_swaps = self._seen_swaps or self.swapped
-        if not self._downward and self._may_be_downward:
-            self._downward = any(self._decodes(name, generation.files) for name in _MAPS)
-        reading = _Reading(self, previous)
-        for path in sorted(generation.files):
-            reading.add(path, generation.files[path])
-        return Content(
-            labels=_share(reading.maps["metadata.labels"], previous.labels),
-            annotations=_share(reading.maps["metadata.annotations"], previous.annotations),
-            fields=_share(reading.fields, previous.fields),
-            resources=_share(reading.resources, previous.resources),
-            files=_share(reading.files, previous.files),
+        if self._undecided and _looks_downward(generation.files):
+            self._undecided, self._downward = False, True
+        faults: list[str] = []
+        unreadable: list[str] = []
+        said = self._listen(generation, faults, unreadable)
+        together = self._put_together(said)
+        if previous is not self._answered:  # somebody else's reading: what is equal is shared all the same
+            for part, values in together.items():
+                before = getattr(previous, part)
+                together[part] = before if before == values else values
+        self._said, self._together = said, together
+        self._answered = Content(
+            **together,
             swapped_ns=generation.swapped_ns,
             fingerprint=generation.fingerprint,
-            faults=tuple(reading.faults),
-            unreadable=tuple(reading.unreadable),
+            faults=tuple(faults),
+            unreadable=tuple(unreadable),
         )
+        return self._answered
 
-    def item(self, path: str) -> Item | None:
-        """What a file was declared as, or is by its name; None for any other file."""
-        if not self._downward:
-            return None
-        declared = self._items.get(path)
-        return declared if declared is not None else Item(field=_MAPS[path]) if path in _MAPS else None
+    def _listen(
+        self, generation: Generation[bytes | Digest], faults: list[str], unreadable: list[str]
+    ) -> dict[str, _Said]:
+        """What each file says; the same object as last time where it says the same."""
+        before = self._said
+        now: dict[str, _Said] = {}
+        for path, content in generation.files.items():
+            said = before.get(path)
+            # Most swaps change one file of several: equal bytes needn't be understood again.
+            if said is None or said.raw is None or said.raw != content:
+                try:
+                    fresh = self._understand(path, content)
+                except DecodeError as error:
+                    faults.append(f"{printable(self.path)}/{error}; its last good values are kept")
+                    if said is None:
+                        continue
+                else:
+                    if said is not None and said.key == fresh.key and said.value == fresh.value:
+                        said.raw = fresh.raw
+                    else:
+                        said = fresh
+            now[path] = said
+        for path, reason in generation.denied.items():
+            unreadable.append(explain(reason, self._real_path(path)))
+            now.update(
+                {old: said for old, said in before.items() if old == path or old.startswith(f"{path}/")}
+            )
+        return now
 
-    def digest(self, content: bytes) -> Digest:
-        """What is kept of a content that isn't metadata."""
-        return Digest(blake2b(content, key=self._key, digest_size=_DIGEST_BYTES).digest())
+    def _put_together(self, now: Mapping[str, _Said]) -> dict[str, Mapping[str, Any]]:
+        """The parts of a snapshot; those in which nothing changed are the same objects as last time."""
+        before = self._said
+        differing = {said.part for path, said in now.items() if before.get(path) is not said}
+        differing |= {said.part for path, said in before.items() if now.get(path) is not said}
+        together = dict(self._together)
+        for part in differing:
+            values = _merged([now[path] for path in sorted(now) if now[path].part == part])
+            if values != together[part]:
+                together[part] = values
+        return together
 
-    def decoded(self, path: str, content: bytes) -> Mapping[str, str]:
-        """A labels or annotations file as a map; the same object while it stays the same. Raises DecodeError."""
-        raw, values = self._decoded.get(path, (None, EMPTY))
-        if raw != content:
-            values = decode(content, path)
-            self._decoded[path] = content, values
-        return values
+    def _understand(self, path: str, content: bytes | Digest) -> _Said:
+        """What a file says by its declaration, else by its name and form. Raises DecodeError."""
+        if isinstance(content, Digest):
+            return _Said("files", f"{self.name}/{path}", content)
+        item = self._items.get(path) if self._downward else None
+        if item is None and self._downward and path in BY_FILE:
+            known, fits = BY_FILE[path]
+            item = known if fits(_text(content)) else None
+        if item is None:
+            digest = blake2b(content, key=self._key, digest_size=_DIGEST_BYTES).digest()
+            return _Said("files", f"{self.name}/{path}", Digest(digest))
+        if item.field in _WHOLE:
+            values = decode(content, printable(path))
+            return _Said(_WHOLE[item.field], "", MappingProxyType(values), content)
+        if item.resource is None:
+            return _Said("fields", item.key, _text(content), content)
+        number = _text(content).removesuffix("\n")  # the kubelet writes none, an editor does
+        if not is_integer(number):
+            raise DecodeError(
+                "no bare integer, as the kubelet writes resources", file=printable(path), line=1
+            )
+        return _Said("resources", item.key, Resource(int(number), item.divisor), content)
 
-    def _take(self, file: int, path: str) -> bytes | Digest:
-        """A whole file; of a large one that can't be metadata only the digest, piece by piece."""
-        chunk = os.read(file, _CHUNK)
-        if len(chunk) < _CHUNK:
-            return chunk
-        if self._may_be_downward and (path in _MAPS or path in self._items):
+    def _take_large(self, file: int, path: str, chunk: bytes) -> bytes | Digest:
+        """The whole of a file that may be metadata; of any other only the digest, piece by piece."""
+        if path in self._items:
             chunks = [chunk]
             while chunk := os.read(file, _CHUNK):
                 chunks.append(chunk)
@@ -114,95 +164,52 @@ class Volume:
             digest.update(chunk)
         return Digest(digest.digest())
 
-    def _decodes(self, path: str, files: Mapping[str, object]) -> bool:
-        content = files.get(path)
-        if not isinstance(content, bytes):
-            return False
-        try:
-            self.decoded(path, content)
-        except DecodeError:
-            return False
-        return True
+    def _real_path(self, path: str) -> str:
+        return f"{self.path}/..data/{path}" if self.swapped else f"{self.path}/{path}"
 
 
-class _Reading:
-    """One generation's files, sorted into the parts of a snapshot."""
+class _Said:
+    """What one file says: a value of a part of a snapshot."""
 
-    def __init__(self, volume: Volume, previous: Content) -> None:
-        self.maps: dict[str, Mapping[str, str]] = dict.fromkeys(_MAPS.values(), EMPTY)
-        self.fields: dict[str, str] = {}
-        self.resources: dict[str, Resource] = {}
-        self.files: dict[str, Digest] = {}
-        self.faults: list[str] = []
-        self.unreadable: list[str] = []
-        self._volume = volume
-        self._previous = previous
+    __slots__ = ("key", "part", "raw", "value")
 
-    def add(self, path: str, content: object) -> None:
-        """Sort one file in; what can't be read or understood keeps its last value."""
-        item = self._volume.item(path)
-        if isinstance(content, OSError):
-            status = content.filename2 if isinstance(content.filename2, os.stat_result) else None
-            self.unreadable.append(explain(content, path, status))
-            self._keep(path, item)
-        elif isinstance(content, Digest):
-            self.files[self._file_key(path)] = content
-        elif isinstance(content, bytes):
+    def __init__(self, part: str, key: str, value: Any, raw: bytes | None = None) -> None:
+        self.part = part
+        self.key = key
+        """Empty where the value is the whole part."""
+        self.value = value
+        self.raw = raw
+        """The bytes that it was understood from; None of anything but metadata."""
+
+
+def _merged(said: Iterable[_Said]) -> Mapping[str, Any]:
+    """Together, in the order of paths; the first to carry a key has it."""
+    whole: list[_Said] = []
+    values: dict[str, Any] = {}
+    for one in said:
+        if not one.key:
+            whole.append(one)
+        else:
+            values.setdefault(one.key, one.value)
+    if len(whole) == 1:
+        return whole[0].value or EMPTY
+    for one in whole:
+        values = {**one.value, **values}
+    return MappingProxyType(values) if values else EMPTY
+
+
+def _looks_downward(files: Mapping[str, bytes | Digest]) -> bool:
+    """Whether ``labels`` or ``annotations`` is there and decodes whole."""
+    for name in _BY_CONVENTION:
+        content = files.get(name)
+        if isinstance(content, bytes):
             try:
-                self._add(path, item, content)
-            except DecodeError as error:
-                self.faults.append(f"{printable(str(error))}; the value before is kept")
-                self._keep(path, item)
-
-    def _add(self, path: str, item: Item | None, content: bytes) -> None:
-        volume = self._volume
-        if item is None:
-            known = BY_FILE.get(path) if volume.item("labels") is not None else None
-            text = content.decode("utf-8", "surrogateescape")
-            if known is None or not known[1](text):
-                self.files[self._file_key(path)] = volume.digest(content)
-                return
-            item = known[0]
-        if item.resource is not None:
-            number = content.decode("utf-8", "surrogateescape")
-            if not is_integer(number):
-                raise DecodeError("no bare integer, as the kubelet writes resources", file=path)
-            self.resources.setdefault(item.key, Resource(int(number), item.divisor))
-        elif item.field in self.maps:
-            values = volume.decoded(path, content)
-            before = self.maps[item.field]
-            self.maps[item.field] = {**values, **before} if before else values
-        else:
-            self.fields.setdefault(item.key, content.decode("utf-8", "surrogateescape"))
-
-    def _keep(self, path: str, item: Item | None) -> None:
-        """Take over what the reading before had of this file."""
-        previous = self._previous
-        if item is None:
-            key = self._file_key(path)
-            _keep(key, previous.files, self.files)
-            if path in BY_FILE:
-                _keep(BY_FILE[path][0].key, previous.fields, self.fields)
-                _keep(BY_FILE[path][0].key, previous.resources, self.resources)
-        elif item.resource is not None:
-            _keep(item.key, previous.resources, self.resources)
-        elif item.field in self.maps:
-            part = previous.labels if item.field == "metadata.labels" else previous.annotations
-            self.maps[item.field] = {**part, **self.maps[item.field]}
-        else:
-            _keep(item.key, previous.fields, self.fields)
-
-    def _file_key(self, path: str) -> str:
-        return f"{self._volume.name}/{path}"
+                decode(content, name)
+            except DecodeError:
+                continue
+            return True
+    return False
 
 
-def _keep(key: str, before: Mapping[str, V], now: dict[str, V]) -> None:
-    if key in before:
-        now[key] = before[key]
-
-
-def _share(values: Mapping[str, Any], previous: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The previous object if it says the same, so that ``diff`` may skip it."""
-    if not values:
-        return EMPTY
-    return previous if previous == values else MappingProxyType(values)
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", "surrogateescape")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 
-from kmetad._watch.watch import RESCAN_SECONDS, Watch
+from kmetad._watch.watcher import RESCAN_SECONDS, Watch
 
 __all__ = ["Watch", "awatch", "watch"]
 
