@@ -186,6 +186,20 @@ def test_volume_that_comes_later_goes_and_comes_again(tmp_path: Path, watching: 
     assert told(watcher.next()) == [("label", "app", "c", "d")]
 
 
+def test_made_anew_at_once(tmp_path: Path, watching: Any) -> None:
+    """A directory that is deleted and made anew before anybody looked, with the same inode too, is watched again."""
+    (tmp_path / "v").mkdir()
+    watcher = watching(source(tmp_path / "v"))
+    watcher.next()
+    for number in range(20):
+        volume = Volume(tmp_path / "v")
+        volume.write(labels={"n": f"{number}"})
+        volume.label("n", f"{number} again")
+        watcher.until(lambda batch, n=number: batch.current.labels.get("n") == f"{n} again")
+        volume.remove()
+        (tmp_path / "v").mkdir()
+
+
 def test_directory_that_is_filled_later(tmp_path: Path, watching: Any) -> None:
     """A volume that is mounted before the kubelet wrote to it is plain at first, then swapped."""
     (tmp_path / "v").mkdir()

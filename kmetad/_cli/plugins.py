@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, get_args
 
 if TYPE_CHECKING:
     from kmetad._plugins import Loaded
@@ -51,19 +52,31 @@ def _details(plugin: Loaded) -> list[str]:
     from kmetad._cli import text
 
     rows: list[tuple[str, ...]] = []
-    for name in sorted(vars(plugin.plugin)):
+    for name in dir(plugin.plugin):
         if name.startswith("kmetad_"):
             rows.append(("hook", name, _first_line(getattr(plugin.plugin, name))))
     if plugin.options_type is not None:
-        from msgspec import NODEFAULT, structs
+        from msgspec import structs
 
         for field in structs.fields(plugin.options_type):
-            what = getattr(field.type, "__name__", "") if isinstance(field.type, type) else str(field.type)
-            default = "required" if field.required else ""
-            if field.default is not NODEFAULT:
-                default = f"default {field.default!r}"
-            rows.append(("option", field.encode_name, f"{what}, {default}".strip(", ")))
+            default = "required" if field.required else _shown(field.default)
+            rows.append(("option", field.encode_name, _type(field.type) + (f", {default}" if default else "")))
     return text.table(rows)
+
+
+def _type(type_: Any) -> str:
+    """An option's type in a few words: ``list[str]``, ``duration``."""
+    name = type_.__name__ if isinstance(type_, type) and not get_args(type_) else str(type_)
+    return name.removesuffix(" | None").replace("datetime.timedelta", "duration").replace("timedelta", "duration")
+
+
+def _shown(default: Any) -> str:
+    """An option's default as the TOML has it; empty for one that may be left out and then means nothing."""
+    if isinstance(default, timedelta):
+        from kmetad._config import format_duration
+
+        default = format_duration(default.total_seconds())
+    return f"default {default!r}" if isinstance(default, (str, int, float)) else ""
 
 
 def _first_line(documented: object) -> str:

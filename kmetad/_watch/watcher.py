@@ -120,7 +120,8 @@ class Watch:
             if hint.everything or (hint.mounts and followed.is_elsewhere()):
                 followed.look(now, anew=True, lost_hints=lost)
             elif followed.path in hint.ended:
-                followed.look(now, anew=True)
+                followed.unwatch()  # one made anew at the path may well have the same inode
+                followed.look(now)
             elif followed.path in hint.touched:
                 followed.look(now)
             elif followed.next_poll is None or now < followed.next_poll or not followed.poll(now):
@@ -158,7 +159,7 @@ class _Followed:
         may lead to another directory than the one that is watched.
         """
         if anew and (self._watched is None or self.is_elsewhere()):
-            self._unwatch()
+            self.unwatch()
         status: SourceStatus = "healthy"
         faults: tuple[str, ...] = ()
         try:
@@ -204,7 +205,7 @@ class _Followed:
         self.content = self.source.read(self.content)
         if self._watched is not None and self._watched is not self.source.swapped:
             # Not published as it was, or not looked at yet: another mask, and read again behind it.
-            self._unwatch()
+            self.unwatch()
             exhausted = self._watch(swapped=self.source.swapped)
             self.content = self.source.read(self.content)
         return exhausted
@@ -222,7 +223,8 @@ class _Followed:
         self._watched = swapped
         return ""
 
-    def _unwatch(self) -> None:
+    def unwatch(self) -> None:
+        """It isn't watched any more; the next look asks for it again."""
         if self.path is not None:
             self._hints.remove(self.path)
         self._watched = None

@@ -1,6 +1,7 @@
 """The test kit: for kmetad's own tests, and for everybody who writes a plugin.
 
 - ``Volume``, ``ServiceAccountVolume``: a simulated kubelet's volumes, real files and real swaps.
+- ``Host``: one plugin, fed with changes.
 - ``token``, ``encode``, ``quote``: the bytes that Kubernetes writes into them.
 
 Installing kmetad brings pytest fixtures along; see ``kmetad.testing.pytest_plugin``.
@@ -11,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kmetad.testing.host import Host as Host
     from kmetad.testing.kubelet import ServiceAccountVolume as ServiceAccountVolume
     from kmetad.testing.kubelet import Volume as Volume
     from kmetad.testing.kubelet import encode as encode
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from kmetad.testing.kubelet import token as token
 
 _HOME_OF = {
+    "Host": "kmetad.testing.host",
     "ServiceAccountVolume": "kmetad.testing.kubelet",
     "Volume": "kmetad.testing.kubelet",
     "encode": "kmetad.testing.kubelet",

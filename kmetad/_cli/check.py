@@ -1,0 +1,194 @@
+"""Validate the configuration and every plugin that it names, and look at what is there.
+
+Errors are what `kmetad run` would refuse or leave out; warnings are what will never
+work, or not as it is now: a volume that isn't there, a `match` that matches nothing.
+
+With --simulate, tell which instances would be told of a change and what they would
+do; nothing is done. TYPE:KEY=VALUE, without =VALUE the key is removed; for a file
+the key alone says that its content changed. Several are one batch.
+
+examples:
+  kmetad check -c kmetad.toml
+  kmetad check --strict
+  kmetad check --simulate annotation:example.com/log-level=debug
+  kmetad check --simulate file:settings/app.conf --simulate label:tier=gold
+  kmetad check --schema > kmetad.schema.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from kmetad._cli import choose
+
+if TYPE_CHECKING:
+    from kmetad._config import Config, Loaded
+    from kmetad._plugins import Instance
+    from kmetad.events import Batch
+    from kmetad.metadata import Snapshot
+
+_LONG_SECONDS = 60.0
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if there are warnings")
+    parser.add_argument("--schema", action="store_true", help="print the configuration's JSON Schema, and end")
+    parser.add_argument(
+        "--simulate",
+        action="append",
+        default=[],
+        metavar="TYPE:KEY=VALUE",
+        help="tell what this change would lead to; repeatable",
+    )
+    choose.configuration(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """The exit code: 0, 1 warnings with ``--strict``, 2 errors."""
+    if args.schema:
+        return _print_schema()
+    from kmetad import _config, _log
+    from kmetad._cli.simulate import simulated
+
+    _log.configure(level="warning")
+    loaded = choose.load(args)
+    errors = [str(problem) for problem in loaded.problems]
+    instances, faults = _make(loaded)
+    errors += faults
+    snapshot = choose.look(_config.build_sources(loaded.config, os.environ, os.urandom(32)))
+    after = simulated(snapshot, args.simulate)
+    warnings = [] if loaded.fatal else _warnings(loaded.config, snapshot)
+    for kind, sentences in (("error", errors), ("warning", warnings)):
+        for sentence in sentences:
+            _tell(kind, sentence)
+    if args.simulate:
+        _print_simulation(loaded.config, instances, snapshot, after)
+    elif not errors:
+        _print_summary(loaded, snapshot)
+    if errors:
+        return 2
+    return 1 if warnings and args.strict else 0
+
+
+def _print_schema() -> int:
+    from json import dumps
+
+    from kmetad._config import json_schema
+
+    print(dumps(json_schema(), indent=2, ensure_ascii=False))
+    return 0
+
+
+def _make(loaded: Loaded) -> tuple[dict[str, Instance], list[str]]:
+    """The instances, made as ``kmetad run`` makes them but never called; and what is wrong with the others."""
+    from kmetad._daemon.instances import make_instance
+    from kmetad.errors import ConfigError, PluginError
+    from kmetad.metadata import Snapshot
+
+    made: dict[str, Instance] = {}
+    faults: list[str] = []
+    for name, table in loaded.config.plugins.items():
+        try:
+            made[name] = make_instance(table, Snapshot)
+        except (ConfigError, PluginError) as error:
+            faults += str(error).splitlines()
+    return made, faults
+
+
+def _warnings(config: Config, snapshot: Snapshot) -> list[str]:
+    from kmetad import _config
+    from kmetad._daemon import advice
+
+    unwell = [f"{name}: {state.error}" for name, state in snapshot.sources.items() if state.error]
+    if not config.volumes and not snapshot.swapped:
+        unwell.append(
+            "no volume is found by convention; mount a downwardAPI volume at /etc/podinfo, or name its directory "
+            "in [volumes.NAME] path"
+        )
+    return [*unwell, *advice.of_all(config, snapshot), *_of_lanes(config), *_config.pending(config)]
+
+
+def _of_lanes(config: Config) -> list[str]:
+    """Settings of lanes that are allowed, and hardly meant."""
+    from kmetad._config import format_duration as shown
+
+    unusual = []
+    for name, table in config.plugins.items():
+        lane, place = table.lane, f"plugins.{name}.lane"
+        if lane.max_wait < lane.debounce:
+            unusual.append(
+                f"{place}: max_wait ({shown(lane.max_wait)}) is shorter than debounce ({shown(lane.debounce)}), "
+                "so no burst is ever waited for to its end"
+            )
+        latest = max(lane.debounce, lane.max_wait) + lane.splay
+        if latest > _LONG_SECONDS:
+            unusual.append(f"{place}: with these settings a change can take {shown(latest)} to be delivered")
+    return unusual
+
+
+def _print_summary(loaded: Loaded, snapshot: Snapshot) -> None:
+    """What there is, in a few aligned lines."""
+    from kmetad._cli import text
+
+    rows = [("config", loaded.file or "none: found by convention")]
+    rows += [("source", f"{text.escape(name)} ({state.status})") for name, state in snapshot.sources.items()]
+    for name, table in loaded.config.plugins.items():
+        rows.append(("plugin", f"{name} ({', '.join(table.match) or 'every change'})"))
+    print("\n".join(text.table(rows)))
+
+
+def _print_simulation(
+    config: Config, instances: dict[str, Instance], before: Snapshot, after: Snapshot
+) -> None:
+    """The changes, and below them each instance with what it would do."""
+    from kmetad._cli import text
+    from kmetad._delivery.match import Filter
+    from kmetad._diff import diff
+    from kmetad.events import Batch
+
+    changes = diff(before, after)
+    if not changes:
+        print("nothing would change: that is what there is now")
+        return
+    colour = text.colours(sys.stdout)
+    told = Filter(ignore=config.watch.ignore)(changes)
+    for change, line in zip(changes, text.Lines(colour).changes(changes), strict=True):
+        print(line + ("" if change in told else "  (noise, by watch.ignore: nobody is told)"))
+    rows = []
+    for name, instance in instances.items():
+        shown = Filter(config.plugins[name].match, config.watch.ignore)(changes)
+        batch = Batch(shown, before, after, time.time_ns())
+        rows += [(name if not at else "", line) for at, line in enumerate(_deeds(instance, batch))]
+    print("\n".join(text.table(rows)) if rows else "no plugin is configured")
+
+
+def _deeds(instance: Instance, batch: Batch) -> list[str]:
+    """What an instance would do with a batch: the hooks that would be called, and what it says itself."""
+    if not batch.changes:
+        return ["isn't told: its match is for others"]
+    wanted = {f"kmetad_on_{change.type}" for change in batch.changes} | {"kmetad_on_change"}
+    called = sorted(wanted.intersection(instance.hooks), key=lambda hook: hook == "kmetad_on_change")
+    if not called:
+        return ["would be told, but has no hook for it"]
+    lines = [f"calls {', '.join(called)}"]
+    simulate = getattr(instance.plugin, "simulate", None)
+    if simulate is not None:
+        from kmetad._cli.text import escape
+
+        try:
+            lines += [escape(line) for line in simulate(batch)]
+        except Exception as error:  # a plugin's: whatever it is, the others are told of too
+            lines.append(f"its simulate raised {type(error).__name__}: {escape(str(error))}")
+    return lines
+
+
+def _tell(kind: str, sentence: str) -> None:
+    from kmetad._cli import text
+
+    code = text.RED if kind == "error" else text.YELLOW
+    print(f"{text.paint(kind, code, text.colours(sys.stderr))}: {text.escape(sentence)}", file=sys.stderr)

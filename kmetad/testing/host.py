@@ -1,0 +1,117 @@
+"""A host for one plugin: feeds it changes as kmetad does, in the caller's own thread.
+
+What a hook raises reaches the test. For the whole daemon, with retries and threads,
+run ``kmetad run`` on a ``Volume``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+from kmetad._diff import diff
+from kmetad._plugins import Instance, Loaded, load, make
+from kmetad.errors import PluginError
+from kmetad.events import Batch
+from kmetad.hookspecs import Context
+from kmetad.metadata import Digest, Resource, Snapshot
+from kmetad.quantity import Quantity
+
+SOURCE = "podinfo"
+"""What the host's changes name as their source."""
+
+
+class Host:
+    """One plugin, and a Pod that does what the test says.
+
+    ``plugin`` is its class, or a file's path. The other arguments are the plugin's
+    options, checked as the TOML's would be. Raises PluginError and ConfigError where
+    kmetad would refuse it.
+
+    >>> host = Host(Plugin, greeting="hi")  # doctest: +SKIP
+    >>> host.start(labels={"app": "web"})  # doctest: +SKIP
+    >>> host.set(labels={"app": "api"})  # doctest: +SKIP
+    """
+
+    def __init__(self, plugin: type | str, /, **options: Any) -> None:
+        from kmetad import _log
+        from kmetad._config import options as make_options
+
+        if isinstance(plugin, str):
+            loaded = load("test", path=plugin)
+        else:
+            import sys
+
+            module = sys.modules.get(plugin.__module__)
+            loaded = Loaded(plugin, getattr(module, "Options", None), plugin.__module__)
+        own = None
+        if loaded.options_type is not None:
+            own = make_options(loaded.options_type, options, "test")
+        elif options:
+            raise PluginError(f"{loaded.origin} has no class Options, so it takes none of {', '.join(options)}")
+        self.snapshot = Snapshot()
+        """What the Pod is now."""
+        self.batches: list[Batch] = []
+        """What was delivered."""
+        context = Context("test", _log.get_logger(plugin="test"), lambda: self.snapshot)
+        self.instance: Instance = make(loaded, "test", own, context)
+
+    @property
+    def plugin(self) -> Any:
+        """The plugin's object."""
+        return self.instance.plugin
+
+    def start(self, **pod: Mapping[str, Any]) -> None:
+        """``on_start``, with what ``set`` takes."""
+        self.snapshot = self._changed(pod)
+        self.instance.start(self.snapshot)
+
+    def set(self, **pod: Mapping[str, Any]) -> Batch | None:
+        """Change the Pod and deliver. Answers the batch, or None where nothing differs.
+
+        By part of a snapshot, what is to be there; what isn't named stays as it was:
+        ``labels``, ``annotations``, ``fields``: texts; ``files``: contents, as text or
+        bytes; ``resources``: quantities (``{"app.limits.cpu": "250m"}``).
+        """
+        new = self._changed(pod)
+        changes = diff(self.snapshot, new)
+        if not changes:
+            return None
+        batch = Batch(changes, self.snapshot, new, time.time_ns())
+        self.snapshot = new
+        self.batches.append(batch)
+        self.instance.deliver(batch)
+        return batch
+
+    def again(self, attempt: int = 2) -> None:
+        """Deliver the last batch once more, as after a failure."""
+        self.instance.deliver(replace(self.batches[-1], attempt=attempt))
+
+    def stop(self) -> None:
+        """``on_stop``."""
+        self.instance.stop()
+
+    def _changed(self, pod: Mapping[str, Mapping[str, Any]]) -> Snapshot:
+        made = {"files": _digest, "resources": _resource}
+        parts: dict[str, Any] = {}
+        for part, values in pod.items():
+            convert = made.get(part, str)
+            parts[part] = MappingProxyType({key: convert(value) for key, value in values.items()})
+        types = ("label", "annotation", "field", "resource", "file", "token", "trust")
+        origins = MappingProxyType(dict.fromkeys(types, SOURCE))
+        return replace(self.snapshot, **parts, generation=self.snapshot.generation + 1, origins=origins)
+
+
+def _digest(content: Any) -> Digest:
+    return content if isinstance(content, Digest) else Digest(content if isinstance(content, bytes) else content.encode())
+
+
+def _resource(value: Any) -> Resource:
+    if isinstance(value, Resource):
+        return value
+    # As the kubelet writes it, with the finest divisor that gives a whole number.
+    quantity, divisor = Quantity(str(value)), Quantity("1m")
+    return Resource(quantity.milli, divisor)

@@ -1,0 +1,201 @@
+"""kmetad-reload: a change runs a command, or signals a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kmetad_reload import Plugin
+from kmetad_reload.command import variables
+from structlog.testing import capture_logs
+
+from kmetad import ConfigError, PluginError
+from kmetad.testing import Host
+
+DEADLINE = 20.0
+
+
+def host(**options: Any) -> Host:
+    made = Host(Plugin, **options)
+    made.start(labels={"app": "a"})
+    return made
+
+
+def test_command_gets_the_changes(tmp_path: Path) -> None:
+    """As JSON lines on standard input, and as variables for a single one."""
+    script = "env | grep ^KMETAD_ | sort > $0.env; cat > $0.json"
+    made = host(command=["sh", "-c", script, str(tmp_path / "out")])
+    made.set(labels={"app": "b"})
+    change = json.loads((tmp_path / "out.json").read_text())
+    assert (change["type"], change["key"], change["old"], change["new"]) == ("label", "app", "a", "b")
+    assert (tmp_path / "out.env").read_text().split() == [
+        "KMETAD_GENERATION=2",
+        "KMETAD_KEY=app",
+        "KMETAD_NEW=b",
+        "KMETAD_OLD=a",
+        "KMETAD_OP=changed",
+        "KMETAD_SOURCE=podinfo",
+        "KMETAD_TYPE=label",
+    ]
+    made.set(labels={"app": "c", "tier": "gold"})
+    assert (tmp_path / "out.env").read_text() == ""
+    assert [json.loads(line)["key"] for line in (tmp_path / "out.json").open()] == ["app", "tier"]
+
+
+def test_values_reach_no_shell(tmp_path: Path) -> None:
+    """Whoever may patch the Pod can't run anything by a value."""
+    hostile = f"$(touch {tmp_path}/pwned); `touch {tmp_path}/pwned`\n'\""
+    made = host(command=[sys.executable, "-c", "import os; print(os.environ['KMETAD_NEW'])"])
+    with capture_logs() as logs:
+        made.set(labels={"app": hostile})
+    assert not (tmp_path / "pwned").exists()
+    assert any("touch" in log.get("line", "") for log in logs)
+
+
+@pytest.mark.parametrize("value", ["a\0b", "x" * (128 * 1024)])
+def test_what_no_environment_can_hold_is_left_out(value: str) -> None:
+    """It is in the JSON alone, and the command runs all the same."""
+    made = host(command=[sys.executable, "-c", "import os; assert 'KMETAD_NEW' not in os.environ"])
+    batch = made.set(annotations={"note": value})
+    assert batch is not None
+    assert "KMETAD_NEW" not in variables(batch)
+    assert variables(batch)["KMETAD_KEY"] == "note"
+
+
+def test_bytes_that_are_no_text() -> None:
+    """They reach the command's environment as they were."""
+    made = host(command=[sys.executable, "-c", "import os; assert os.environb[b'KMETAD_NEW'] == b'\\xff'"])
+    made.set(annotations={"note": "\udcff"})
+
+
+def test_output_is_logged_line_by_line() -> None:
+    """With nothing in it that a terminal would obey."""
+    made = host(command=["printf", "one\\n\\033[31mtwo\\r\\nthree"])
+    with capture_logs() as logs:
+        made.set(labels={"app": "b"})
+    assert [log["line"] for log in logs if log["event"] == "reload.output"] == ["one", " [31mtwo", "three"]
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["false"], "false: exited with 1"),
+        (["sh", "-c", "kill -9 $$"], "sh: was ended by SIGKILL"),
+        (["/nothing/of/this/name"], r"can't be run: No such file"),
+        (["/etc/passwd"], r"can't be run: Permission denied"),
+    ],
+)
+def test_command_that_fails(command: list[str], message: str) -> None:
+    """It raises, so that the lane tries again."""
+    made = host(command=command)
+    with pytest.raises(RuntimeError, match=message):
+        made.set(labels={"app": "b"})
+
+
+def test_command_that_never_ends(tmp_path: Path) -> None:
+    """After ``timeout`` it is killed, with what it started."""
+    pids = tmp_path / "pids"
+    made = host(command=["sh", "-c", f"sleep 1000 & echo $! $$ > {pids}; wait"], timeout="300ms")
+    with pytest.raises(RuntimeError, match=r"not done after 0.3 s, so it was killed"):
+        made.set(labels={"app": "b"})
+    for pid in pids.read_text().split():
+        state = Path(f"/proc/{pid}/stat")
+        assert not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+
+
+def test_input_that_nobody_reads() -> None:
+    """A command that doesn't read its standard input is no fault, however much there is."""
+    made = host(command=["true"])
+    made.set(annotations={str(number): "x" * 1000 for number in range(1000)})
+
+
+def test_signal_to_a_pid_file(tmp_path: Path) -> None:
+    """The process that the file names gets it."""
+    pid_file = tmp_path / "pid"
+    code = "import signal; print('ready', flush=True); signal.sigwait({signal.SIGHUP}); print('got it')"
+    block = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP}); "
+    with subprocess.Popen([sys.executable, "-c", block + code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        pid_file.write_text(f"{process.pid}\n")
+        host(signal="HUP", pid_file=str(pid_file)).set(labels={"app": "b"})
+        assert process.communicate(timeout=DEADLINE)[0] == "got it\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "can't be read: No such file or directory; is the app up"),
+        ("", "is empty: the app is starting"),
+        ("nginx", "holds no process number"),
+        ("-1", "holds no process number"),
+        ("0", "names process 0, which is our own process group"),
+        ("4194305", "no process 4194305"),
+    ],
+)
+def test_pid_file_that_helps_nobody(tmp_path: Path, content: str | None, message: str) -> None:
+    """What is wrong is said, nobody is signalled, and it is tried again."""
+    pid_file = tmp_path / "pid"
+    if content is not None:
+        pid_file.write_text(content)
+    with pytest.raises(RuntimeError, match=message):
+        host(signal=signal.SIGUSR1.value, pid_file=str(pid_file)).set(labels={"app": "b"})
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to have a process that another user may not signal")
+def test_signal_that_is_not_permitted(tmp_path: Path) -> None:
+    """EPERM is explained."""
+    code = (
+        "import os, sys\n"
+        "from kmetad_reload.pidfile import send\n"
+        "import signal\n"
+        "os.setgid(65534); os.setuid(65534)\n"
+        "try: send(signal.SIGHUP, sys.argv[1])\n"
+        "except RuntimeError as error: print(error)\n"
+    )
+    pid_file = tmp_path / "pid"
+    pid_file.write_text("1")
+    for place in (tmp_path, *tmp_path.parents):
+        if place != Path("/"):
+            place.chmod(place.stat().st_mode | 0o111)
+    pid_file.chmod(0o644)
+    done = subprocess.run([sys.executable, "-c", code, str(pid_file)], capture_output=True, text=True, check=False)
+    assert "not permitted to signal process 1" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "set exactly one of command"),
+        ({"command": ["true"], "signal": "HUP"}, "set exactly one of command"),
+        ({"command": []}, "command is empty"),
+        ({"signal": "HUP"}, "signal needs pid_file"),
+        ({"signal": "NOSUCH", "pid_file": "/x"}, "signal: found 'NOSUCH', expected a name"),
+        ({"signal": 4242, "pid_file": "/x"}, "signal: found 4242"),
+    ],
+)
+def test_options_that_make_no_sense(options: dict[str, Any], message: str) -> None:
+    """They are refused before anything runs."""
+    with pytest.raises(PluginError, match=message):
+        Host(Plugin, **options)
+
+
+def test_options_of_the_wrong_type() -> None:
+    """As every plugin's, they are checked against its Options."""
+    with pytest.raises(ConfigError, match=r"plugins\.test\.timeout"):
+        Host(Plugin, command=["true"], timeout="soon")
+
+
+def test_simulate(tmp_path: Path) -> None:
+    """``kmetad check --simulate`` can say what would be done."""
+    made = host(command=["true"])
+    batch = made.set(labels={"app": "b"})
+    assert list(made.plugin.simulate(batch)) == ["run ['true'] with 1 change(s) on standard input, 25 s at most"]
+    made = Host(Plugin, signal="hup", pid_file="/run/x.pid")
+    assert list(made.plugin.simulate(batch)) == ["send SIGHUP to the process in /run/x.pid"]

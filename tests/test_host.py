@@ -1,0 +1,96 @@
+"""kmetad.testing.host and the pytest fixtures: what plugin authors test with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kmetad import ConfigError, PluginError, Resource, hookimpl
+from kmetad.testing import Host, Volume
+
+pytest_plugins = ["pytester"]
+
+
+class Recorder:
+    def __init__(self, context: Any) -> None:
+        self.context = context
+        self.seen: list[Any] = []
+
+    @hookimpl
+    def kmetad_on_start(self, snapshot: Any) -> None:
+        self.seen.append(dict(snapshot.labels))
+
+    @hookimpl
+    def kmetad_on_change(self, batch: Any) -> None:
+        self.seen.append([(c.type, c.key, c.op) for c in batch.changes])
+        if "bad" in batch.current.labels:
+            raise ValueError("bad")
+
+
+def test_start_and_set() -> None:
+    """Each ``set`` delivers what differs; equal content delivers nothing."""
+    host = Host(Recorder)
+    host.start(labels={"app": "web"})
+    assert host.set(labels={"app": "web"}) is None
+    host.set(labels={"app": "api"}, resources={".limits.cpu": "1500m"}, files={"settings/a": "1"})
+    assert host.plugin.seen == [
+        {"app": "web"},
+        [("file", "settings/a", "added"), ("label", "app", "changed"), ("resource", ".limits.cpu", "added")],
+    ]
+    assert str(host.snapshot.resources[".limits.cpu"]) == "1500m"
+    assert host.plugin.context.snapshot() is host.snapshot
+    assert isinstance(host.snapshot.resources[".limits.cpu"], Resource)
+
+
+def test_what_a_hook_raises_reaches_the_test() -> None:
+    """There is no lane that would catch it."""
+    host = Host(Recorder)
+    host.start()
+    with pytest.raises(ValueError, match="bad"):
+        host.set(labels={"bad": "1"})
+    with pytest.raises(ValueError, match="bad"):
+        host.again()
+    host.stop()
+
+
+def test_options_are_checked() -> None:
+    """As the TOML's are: unknown ones are errors."""
+    from kmetad_reload import Plugin
+
+    with pytest.raises(ConfigError, match="comand"):
+        Host(Plugin, comand=["true"])
+    with pytest.raises(PluginError, match="no class Options"):
+        Host(Recorder, greeting="hi")
+
+
+def test_fixtures(pytester: pytest.Pytester) -> None:
+    """A stranger's test gets both by their names, without importing kmetad."""
+    pytester.makepyfile(
+        """
+        import sys
+        from kmetad import hookimpl
+
+        class Plugin:
+            @hookimpl
+            def kmetad_on_label(self, change):
+                self.last = change.new
+
+        def test_plugin(kmetad_host, kmetad_volume):
+            host = kmetad_host(Plugin)
+            host.start()
+            host.set(labels={"app": "api"})
+            assert host.plugin.last == "api"
+            assert kmetad_volume.write(labels={"app": "web"})
+            assert not kmetad_volume.write(labels={"app": "web"})
+        """
+    )
+    pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+
+def test_names_of_the_kit() -> None:
+    """The door of the kit has them."""
+    import kmetad.testing
+
+    assert {"Host", "Volume", "ServiceAccountVolume", "encode", "quote", "token"} <= set(kmetad.testing.__all__)
+    assert Volume is kmetad.testing.kubelet.Volume
