@@ -31,7 +31,7 @@ VOLUME_ONLY = ("metadata.labels", "metadata.annotations")
 
 _EXAMPLES = (*ANYWHERE, *ENV_ONLY, *VOLUME_ONLY, "metadata.labels['KEY']", "metadata.annotations['KEY']")
 _RESOURCES = ("cpu", "memory", "ephemeral-storage")
-_KINDS = ("limits.", "requests.")
+_KINDS = ("limits", "requests")
 _KEYED: dict[str, Literal["label", "annotation"]] = {
     "metadata.labels[": "label",
     "metadata.annotations[": "annotation",
@@ -65,13 +65,10 @@ def parse(path: str) -> FieldPath:
         return FieldPath("field", path)
     if path in VOLUME_ONLY:
         return FieldPath("labels" if path == "metadata.labels" else "annotations", path)
-    container, resource = "", path
-    if not path.startswith(_KINDS):
-        container, _, resource = path.partition(".")
-    kind, _, name = resource.partition(".")
+    *container, kind, name = ("", *path.split("."))[-3:]  # neither containers nor resources hold dots
     huge = name.startswith("hugepages-") and name[len("hugepages-") :].isalnum()
-    if kind + "." in _KINDS and (name in _RESOURCES or huge):
-        return FieldPath("resource", resource, container)
+    if path.count(".") <= 2 and kind in _KINDS and (name in _RESOURCES or huge):
+        return FieldPath("resource", f"{kind}.{name}", *container)
     raise FieldPathError(_unknown(path))
 
 
@@ -116,7 +113,7 @@ def _unknown(path: str) -> str:
         close = get_close_matches(head, VOLUME_ONLY, n=1)
         meant = f"{close[0]}['{key}']" if close and key else ""
     else:
-        known = [*_EXAMPLES, *(kind + name for kind in _KINDS for name in _RESOURCES)]
+        known = [*_EXAMPLES, *(f"{kind}.{name}" for kind in _KINDS for name in _RESOURCES)]
         by_folded = {name.casefold(): name for name in known}
         close = get_close_matches(path.casefold(), by_folded, n=1)
         meant = by_folded[close[0]] if close else ""

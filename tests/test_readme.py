@@ -210,6 +210,7 @@ def _follow(pod: Pod, command: str, shown: str) -> str:
         process.communicate(timeout=60)
 
 
+@pytest.mark.timeout(30)  # seconds: what is waited for may never come
 @each("python")
 def test_programs_run(block: Block, pod: Pod) -> None:
     """A plugin is told of a changed label by the daemon; any other program sees the change by itself."""

@@ -37,7 +37,9 @@ _LONG_SECONDS = 60.0
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument("--strict", action="store_true", help="exit with 1 if there are warnings")
-    parser.add_argument("--schema", action="store_true", help="print the configuration's JSON Schema, and end")
+    parser.add_argument(
+        "--schema", action="store_true", help="print the configuration's JSON Schema, and end"
+    )
     parser.add_argument(
         "--simulate",
         action="append",
@@ -85,7 +87,7 @@ def _print_schema() -> int:
 
 
 def _make(loaded: Loaded) -> tuple[dict[str, Instance], list[str]]:
-    """The instances, made as ``kmetad run`` makes them but never called; and what is wrong with the others."""
+    """The instances, made as ``kmetad run`` makes them, never called; and what is wrong with the others."""
     from kmetad._daemon.instances import make_instance
     from kmetad.errors import ConfigError, PluginError
     from kmetad.metadata import Snapshot
@@ -107,8 +109,8 @@ def _warnings(config: Config, snapshot: Snapshot) -> list[str]:
     unwell = [f"{name}: {state.error}" for name, state in snapshot.sources.items() if state.error]
     if not config.volumes and not snapshot.swapped:
         unwell.append(
-            "no volume is found by convention; mount a downwardAPI volume at /etc/podinfo, or name its directory "
-            "in [volumes.NAME] path"
+            "no volume is found by convention; mount a downwardAPI volume at /etc/podinfo, "
+            "or name its directory in [volumes.NAME] path"
         )
     return [*unwell, *advice.of_all(config, snapshot), *_of_lanes(config), *_config.pending(config)]
 
@@ -122,8 +124,8 @@ def _of_lanes(config: Config) -> list[str]:
         lane, place = table.lane, f"plugins.{name}.lane"
         if lane.max_wait < lane.debounce:
             unusual.append(
-                f"{place}: max_wait ({shown(lane.max_wait)}) is shorter than debounce ({shown(lane.debounce)}), "
-                "so no burst is ever waited for to its end"
+                f"{place}: max_wait ({shown(lane.max_wait)}) is shorter than "
+                f"debounce ({shown(lane.debounce)}), so no burst is ever waited for to its end"
             )
         latest = max(lane.debounce, lane.max_wait) + lane.splay
         if latest > _LONG_SECONDS:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument("action", nargs="?", choices=("list",), default="list", help="list them (the default)")
+    parser.add_argument(
+        "action", nargs="?", choices=("list",), default="list", help="list them (the default)"
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="with hooks and options")
 
 
@@ -60,14 +62,20 @@ def _details(plugin: Loaded) -> list[str]:
 
         for field in structs.fields(plugin.options_type):
             default = "required" if field.required else _shown(field.default)
-            rows.append(("option", field.encode_name, _type(field.type) + (f", {default}" if default else "")))
+            rows.append(
+                ("option", field.encode_name, _type(field.type) + (f", {default}" if default else ""))
+            )
     return text.table(rows)
 
 
 def _type(type_: Any) -> str:
     """An option's type in a few words: ``list[str]``, ``duration``."""
     name = type_.__name__ if isinstance(type_, type) and not get_args(type_) else str(type_)
-    return name.removesuffix(" | None").replace("datetime.timedelta", "duration").replace("timedelta", "duration")
+    return (
+        name.removesuffix(" | None")
+        .replace("datetime.timedelta", "duration")
+        .replace("timedelta", "duration")
+    )
 
 
 def _shown(default: Any) -> str:

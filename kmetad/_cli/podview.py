@@ -53,16 +53,6 @@ _ORDER = (
 _LISTS = ("podIPs", "hostIPs")  # PodStatus: lists of objects with one key, "ip"
 
 
-def labels(snapshot: Snapshot) -> dict[str, str]:
-    """All labels that are known: of the whole-labels file, and declared one by one."""
-    return _map(snapshot, "labels")
-
-
-def annotations(snapshot: Snapshot) -> dict[str, str]:
-    """All annotations that are known, likewise."""
-    return _map(snapshot, "annotations")
-
-
 def rows(snapshot: Snapshot) -> list[tuple[str, str]]:
     """Every field path that holds something now, and its text. Each path can be given to ``kmetad get``."""
     found: list[tuple[str, str]] = []

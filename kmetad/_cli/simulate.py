@@ -50,7 +50,9 @@ def parse(text: str) -> tuple[str, str, str | None]:
         raise SimulationError(f"--simulate {text!r}: expected TYPE:KEY=VALUE, as label:tier=gold; {hint}")
     key, equals, value = rest.partition("=")
     if not key:
-        raise SimulationError(f"--simulate {text!r}: there is no key; expected TYPE:KEY=VALUE, as label:tier=gold")
+        raise SimulationError(
+            f"--simulate {text!r}: there is no key; expected TYPE:KEY=VALUE, as label:tier=gold"
+        )
     return type_, key, value if equals else None
 
 

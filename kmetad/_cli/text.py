@@ -8,6 +8,7 @@ one line whatever it holds.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
@@ -24,6 +25,7 @@ LONGEST = 200
 WIDEST_KEY = 48
 """Columns that keys are aligned to at most; a longer key pushes its line's rest to the right."""
 
+_PAINT = re.compile("\033\\[[0-9]+m")
 _SIGN = {"added": ("+", GREEN), "changed": ("~", YELLOW), "removed": ("-", RED)}
 _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\", '"': '\\"'}
 
@@ -61,7 +63,9 @@ def show(text: str) -> str:
 
 
 def columns(text: str) -> int:
-    """How many columns of a terminal a printable text takes."""
+    """How many columns of a terminal a text takes; colours take none."""
+    if "\033" in text:
+        text = _PAINT.sub("", text)
     if text.isascii():
         return len(text)
     from unicodedata import combining, east_asian_width
@@ -101,15 +105,18 @@ def difference(change: AnyChange, colour: bool = False) -> str:
         return paint(change.op, DIM, colour)
     if old is None or new is None:
         return old or new or ""
+    if change.type == "token":  # "until … → …"
+        new = new.removeprefix("until ")
     return paint(old, DIM, colour) + ARROW + new
 
 
 class Lines:
     """Changes as aligned lines. Since later keys aren't known yet, the columns only ever grow."""
 
-    def __init__(self, colour: bool) -> None:
+    def __init__(self, colour: bool, width: int = 0) -> None:
+        """``width``: how many columns the keys have at least."""
         self._colour = colour
-        self._width = 0
+        self._width = width
 
     def of(self, batch: Batch) -> list[str]:
         """A line for each change of a batch."""

@@ -45,7 +45,8 @@ def test_command_gets_the_changes(tmp_path: Path) -> None:
     ]
     made.set(labels={"app": "c", "tier": "gold"})
     assert (tmp_path / "out.env").read_text() == ""
-    assert [json.loads(line)["key"] for line in (tmp_path / "out.json").open()] == ["app", "tier"]
+    lines = (tmp_path / "out.json").read_text().splitlines()
+    assert [json.loads(line)["key"] for line in lines] == ["app", "tier"]
 
 
 def test_values_reach_no_shell(tmp_path: Path) -> None:

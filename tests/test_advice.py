@@ -1,0 +1,79 @@
+"""kmetad._daemon.advice: what will never work."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kmetad._daemon import advice
+from kmetad.metadata import Snapshot
+
+ROOT = "24 1 0:22 /{root} {point} ro,relatime - tmpfs tmpfs rw\n"
+
+
+def test_subpath_of_a_file(tmp_path: Path) -> None:
+    """A file that is mounted alone comes from one generation, and stays that."""
+    line = ROOT.format(root="..2026_11_23_04_31_50.357442254/labels", point=tmp_path / "labels")
+    (text,) = advice.of_volumes({"podinfo": str(tmp_path)}, line)
+    assert f"{tmp_path}/labels is a subPath mount" in text
+    assert advice.of_volumes({"podinfo": str(tmp_path / "labels")}, line)
+
+
+def test_whole_volume_is_fine(tmp_path: Path) -> None:
+    """A volume that is mounted as a directory gets no advice."""
+    assert not advice.of_volumes({"podinfo": str(tmp_path)}, ROOT.format(root="", point=tmp_path))
+    assert not advice.of_volumes({"podinfo": str(tmp_path)}, "")
+    assert not advice.of_volumes({"podinfo": str(tmp_path)}, ROOT.format(root="..2026_11", point="/elsewhere"))
+
+
+REAL = """
+import ctypes, os, sys
+from kmetad._daemon import advice
+from kmetad.testing.kubelet import Volume
+libc = ctypes.CDLL(None, use_errno=True)
+def check(code):
+    if code: raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+try:
+    check(libc.unshare(0x20000)); check(libc.mount(b"none", b"/", None, 0x4000 | 0x40000, None))
+except OSError as error:
+    print("not permitted", error); sys.exit(0)
+there, here = sys.argv[1] + "/volume", sys.argv[1] + "/app dir"
+os.mkdir(here); open(here + "/labels", "w").close()
+volume = Volume(there); volume.write(labels={"a": "1"})
+check(libc.mount(os.path.realpath(there + "/labels").encode(), (here + "/labels").encode(), None, 0x1000, None))
+print(len(advice.of_volumes({"podinfo": here})))
+"""
+
+
+def test_real_bind_mount(tmp_path: Path) -> None:
+    """A real bind mount, as the kubelet makes for a subPath, is recognised; a blank in the path is no matter."""
+    command = [sys.executable, "-c", REAL, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    if "not permitted" in done.stdout:
+        pytest.skip(f"no mount namespace here: {done.stdout}")
+    assert done.stdout.strip() == "1", done.stderr
+
+
+def test_label_only_in_the_environment() -> None:
+    """A label that a volume carries too is fine."""
+    declared = ["metadata.labels['zone']", "metadata.annotations['a']", "metadata.name"]
+    assert len(advice.of_environment(declared, Snapshot())) == 2
+    assert not advice.of_environment(declared[:1], Snapshot(labels={"zone": "a"}))
+
+
+def test_match_that_matches_nothing() -> None:
+    """It lists what is there, but not all of ten thousand."""
+    snapshot = Snapshot(labels={f"k{n:02}": "" for n in range(12)})
+    assert not advice.of_match("x", ["label:k0*", "*:k11"], snapshot)
+    (text,) = advice.of_match("x", ["label:z"], snapshot)
+    assert "label:k00, label:k01" in text
+    assert text.endswith("and 2 more")
+
+
+def test_mountinfo_is_there() -> None:
+    """On Linux the real one is read."""
+    assert (os.path.exists("/proc/self/mountinfo")) == bool(advice._read_mountinfo())

@@ -1,0 +1,304 @@
+"""kmetad run without a command: the daemon as a process, from a swap to a hook, and every fault at the start."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kmetad.testing.kubelet import Volume
+
+DEADLINE = 30.0
+Lines = Callable[..., dict[str, Any]]
+
+RECORDER = """
+import msgspec
+from kmetad import hookimpl
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    fail: int = 0
+
+class Plugin:
+    def __init__(self, options, context):
+        self.left, self.log, self.context = options.fail, context.log, context
+
+    @hookimpl
+    def kmetad_on_start(self, snapshot):
+        self.log.info("start", labels=dict(snapshot.labels))
+
+    @hookimpl
+    def kmetad_on_change(self, batch):
+        if self.left:
+            self.left -= 1
+            raise RuntimeError("not yet")
+        self.log.info("told", keys=[f"{c.type}:{c.key}" for c in batch.changes], attempt=batch.attempt,
+                      now=dict(self.context.snapshot().labels))
+
+    @hookimpl
+    def kmetad_on_stop(self):
+        self.log.info("stop")
+        print("to standard output")
+"""
+
+
+class Daemon:
+    """A ``kmetad run`` and the lines of its log."""
+
+    def __init__(self, directory: Path, toml: str, *arguments: str, **environ: str) -> None:
+        self.directory = directory
+        (directory / "recorder.py").write_text(RECORDER)
+        self.toml = directory / "kmetad.toml"
+        self.toml.write_text(toml.replace("DIR", str(directory)))
+        command = [sys.executable, "-m", "kmetad", "run", "-c", str(self.toml), *arguments]
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **environ},
+            text=True,
+        )
+        self.lines: list[dict[str, Any]] = []
+        self._queue: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self._queue.put(line)
+        self._queue.put("")
+
+    def line(self, event: str, **values: Any) -> dict[str, Any]:
+        """The next line with this event and these values; fails where none comes."""
+        while True:
+            text = self._queue.get(timeout=DEADLINE)
+            assert text, f"no {event} {values} before it ended: {self.lines}"
+            line = json.loads(text) if text.startswith("{") else {"event": "text", "text": text}
+            self.lines.append(line)
+            if line["event"] == event and all(line.get(key) == value for key, value in values.items()):
+                return line
+
+    def seen(self, event: str, **values: Any) -> dict[str, Any]:
+        """A line that has come already, or the next one."""
+        for line in self.lines:
+            if line["event"] == event and all(line.get(key) == value for key, value in values.items()):
+                return line
+        return self.line(event, **values)
+
+    def end(self, how: int = signal.SIGTERM) -> int:
+        """Its exit code, after that signal."""
+        self.process.send_signal(how)
+        return self.wait()
+
+    def wait(self) -> int:
+        code = self.process.wait(DEADLINE)
+        self._reader.join(DEADLINE)
+        while not self._queue.empty():
+            text = self._queue.get()
+            if text:
+                self.lines.append(json.loads(text) if text.startswith("{") else {"event": "text", "text": text})
+        return code
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
+    """Starts daemons, and kills what is left of them."""
+    started: list[Daemon] = []
+    tmp_path.chmod(0o755)
+
+    def start(toml: str, *arguments: str, **environ: str) -> Daemon:
+        started.append(Daemon(tmp_path, toml, *arguments, **environ))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.process.kill()
+        one.wait()
+        for stream in (one.process.stdout, one.process.stderr):
+            assert stream is not None
+            stream.close()
+
+
+PODINFO = '[volumes.podinfo]\npath = "DIR/podinfo"\n'
+ONE = PODINFO + '[plugins.recorder]\npath = "DIR/recorder.py"\n'
+
+
+def test_a_swap_reaches_a_hook(daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+    """Start, one line for a batch, the plugin told; and all ends by TERM with 0, ``on_stop`` included."""
+    volume = Volume(tmp_path / "podinfo")
+    volume.write(labels={"app": "web"}, annotations={"kubernetes.io/config.seen": "1"})
+    kmetad = daemon(ONE)
+    started = kmetad.line("kmetad.started")
+    assert (started["plugins"], started["labels"], started["sources"]) == (["recorder"], 1, ["podinfo", "env"])
+    kmetad.line("source.watched", source="podinfo")
+    kmetad.seen("start")
+    volume.label("app", "api")
+    assert kmetad.line("told")["keys"] == ["label:app"]
+    assert kmetad.line("pod.changed")["changes"] == ["label:app web → api"]
+    volume.annotate("kubernetes.io/config.seen", "2")  # a restarted kubelet: noise
+    volume.label("app", "web")
+    assert kmetad.line("told")["now"] == {"app": "web"}
+    assert kmetad.end() == 0
+    told = [line["keys"] for line in kmetad.lines if line["event"] == "told"]
+    assert told == [["label:app"], ["label:app"]]
+    events = [line["event"] for line in kmetad.lines]
+    assert events.index("start") < events.index("told")
+    assert events.index("stop") < events.index("kmetad.stopped")
+    assert kmetad.process.stdout is not None
+    assert kmetad.process.stdout.read() == ""  # standard output is the app's
+    assert {"event": "text", "text": "to standard output\n"} in kmetad.lines
+
+
+def test_a_plugin_that_raises_is_tried_again(daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+    """It is logged with the instance's name, and delays nobody."""
+    volume = Volume(tmp_path / "podinfo")
+    volume.write(labels={"app": "web"})
+    kmetad = daemon(
+        ONE
+        + 'fail = 2\n[plugins.recorder.lane]\nretry = { initial = "1ms", max = "1ms" }\n'
+        + '[plugins.other]\npath = "DIR/recorder.py"\n'
+    )
+    kmetad.line("kmetad.started")
+    kmetad.seen("start", plugin="recorder")
+    kmetad.seen("start", plugin="other")
+    volume.label("app", "api")
+    kmetad.line("told", plugin="recorder", attempt=3)
+    raised = [line for line in kmetad.lines if line["event"] == "plugin.raised"]
+    assert [(line["plugin"], line["attempt"]) for line in raised] == [("recorder", 1), ("recorder", 2)]
+    assert "RuntimeError: not yet" in raised[0]["exception"]
+    kmetad.seen("told", plugin="other", attempt=1)
+    assert kmetad.end(signal.SIGINT) == 0
+
+
+def test_a_broken_plugin_leaves_the_others_running(daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+    """Each fault is told by file, line and place; the rest works."""
+    Volume(tmp_path / "podinfo").write(labels={"app": "web"})
+    (tmp_path / "broken.py").write_text("1 / 0")
+    kmetad = daemon(
+        ONE + '[plugins.broken]\npath = "DIR/broken.py"\n[plugins.relaod]\n'
+        '[plugins.typo]\npath = "DIR/recorder.py"\nfial = 1\n'
+    )
+    kmetad.line("kmetad.started", plugins=["recorder"])
+    faults = [line["fault"] for line in kmetad.lines if line["event"] == "config.fault"]
+    assert len(faults) == 3
+    assert "ZeroDivisionError" in faults[0]
+    assert "broken.py:1" in faults[0]
+    assert "did you mean reload?" in faults[1]
+    assert "kmetad.toml:9: plugins.typo.fial" in faults[2]
+    assert 'did you mean "fail"?' in faults[2]
+    assert kmetad.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("toml", "arguments", "told"),
+    [
+        ("[volumes.podinfo", (), "isn't TOML"),
+        ("[run]\nstop_timeout = 3", (), "run.stop_timeout"),
+        ("[daemon]\nnice = 99", (), "daemon.nice"),
+        ("[plugins.relaod]", ("--strict",), "no plugin 'relaod' is installed"),
+        ("[watch]\nrescan = 3", ("--strict",), "watch.rescan"),
+    ],
+)
+def test_faults_that_end_it(daemon: Callable[..., Daemon], toml: str, arguments: tuple[str, ...], told: str) -> None:
+    """TOML that doesn't parse, ``[run]`` and ``[daemon]`` always; with --strict any fault: 125."""
+    kmetad = daemon(toml, *arguments)
+    assert kmetad.wait() == 125
+    assert told in json.dumps(kmetad.lines)
+
+
+def test_reads_the_configuration_again(daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+    """HUP: a good one takes effect in the same process, a broken one changes nothing."""
+    volume = Volume(tmp_path / "podinfo")
+    volume.write(labels={"app": "web"})
+    kmetad = daemon(ONE)
+    kmetad.line("kmetad.started", plugins=["recorder"])
+    kmetad.seen("start")
+    kmetad.toml.write_text("[volumes")
+    kmetad.process.send_signal(signal.SIGHUP)
+    kmetad.line("config.kept")
+    volume.label("app", "api")
+    kmetad.line("told")
+    kmetad.toml.write_text(ONE.replace("recorder]", "again]").replace("DIR", str(tmp_path)))
+    kmetad.process.send_signal(signal.SIGHUP)
+    kmetad.line("kmetad.started", plugins=["again"])
+    kmetad.seen("start", plugin="again")
+    volume.label("app", "web")
+    kmetad.line("told", plugin="again")
+    assert kmetad.end() == 0
+
+
+def test_a_volume_that_is_not_there_yet(daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+    """It is said, waited for, and told of when it comes."""
+    kmetad = daemon(ONE)
+    assert "isn't there" in kmetad.line("source.fault", status="lost")["error"]
+    Volume(tmp_path / "podinfo").write(labels={"app": "web"})
+    kmetad.line("source.recovered", source="podinfo")
+    assert kmetad.end() == 0
+
+
+def test_advice_at_the_start(daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+    """What will never work is said: a label only in the environment, a match that matches nothing."""
+    Volume(tmp_path / "podinfo").write(labels={"app": "web"})
+    kmetad = daemon(
+        "[env]\nZONE = \"metadata.labels['zone']\"\n" + ONE + 'match = ["label:ap", "file:*"]\n', ZONE="a"
+    )
+    texts = [kmetad.line("config.advice")["advice"] for _ in range(3)]
+    assert "only in the environment" in texts[0]
+    assert texts[1].endswith("'label:ap' matches nothing there is now; there are label:app")
+    assert texts[2].endswith("there is no file at all")
+    assert kmetad.end() == 0
+
+
+def test_what_this_version_cannot_do_is_said(daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+    """No option is parsed and ignored in silence."""
+    kmetad = daemon(PODINFO + '[state]\ndir = "DIR"\n')
+    assert "state" in kmetad.line("config.not_in_this_version")["what"]
+    kmetad.line("kmetad.started")
+    assert kmetad.end() == 0
+
+
+def test_limits_of_its_own(daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+    """``[daemon]`` is applied: priority, memory, and what the kernel kills first."""
+    kmetad = daemon(PODINFO + '[daemon]\nmemory_limit = "256Mi"\nnice = 3\noom_score_adj = 700\n')
+    kmetad.line("kmetad.started")
+    pid = kmetad.process.pid
+    assert Path(f"/proc/{pid}/oom_score_adj").read_text().strip() == "700"
+    limits = Path(f"/proc/{pid}/limits").read_text()
+    assert next(line for line in limits.splitlines() if line.startswith("Max data size")).split()[3] == str(256 << 20)
+    assert os.getpriority(os.PRIO_PROCESS, pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 3)
+    assert kmetad.end() == 0
+
+
+def test_secrets_never_appear(daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+    """Not the token's value, nor the content of a file that isn't metadata, at any level."""
+    from kmetad.testing.kubelet import ServiceAccountVolume
+
+    marker = "MARKERofaSECRET"
+    account = ServiceAccountVolume(tmp_path / "account")
+    account.write(files={"token": marker, "ca.crt": marker, "namespace": "default"})
+    settings = Volume(tmp_path / "settings")
+    settings.write(files={"password": marker})
+    kmetad = daemon(
+        '[token]\npath = "DIR/account"\n[volumes.settings]\npath = "DIR/settings"\nkind = "files"\n'
+        '[plugins.recorder]\npath = "DIR/recorder.py"\nfail = 1\n[plugins.recorder.lane]\nretry = { initial = "1ms" }\n',
+        "-v",
+    )
+    kmetad.line("source.fault", source="token")  # no whole token
+    kmetad.seen("start")
+    settings.file("password", marker + "2")
+    account.file("ca.crt", marker + "2")
+    kmetad.line("told")
+    account.file("token", marker + ".half")
+    settings.file("other", "x")
+    kmetad.line("told", keys=["file:settings/other"])
+    assert kmetad.end() == 0
+    assert marker not in json.dumps(kmetad.lines)
