@@ -39,9 +39,7 @@ def apply(old: Snapshot, changes: Iterable[AnyChange]) -> Snapshot:
     for change in changes:
         part = attribute[change.type]
         values = parts.setdefault(part, dict(getattr(old, part)))
-        speakers = origins.setdefault(
-            change.type, {key: old.source_of(change.type, key) for key in values}
-        )
+        speakers = origins.setdefault(change.type, {key: old.source_of(change.type, key) for key in values})
         if change.new is None:
             values.pop(change.key, None)
             speakers.pop(change.key, None)

@@ -27,7 +27,9 @@ def test_whole_volume_is_fine(tmp_path: Path) -> None:
     """A volume that is mounted as a directory gets no advice."""
     assert not advice.of_volumes({"podinfo": str(tmp_path)}, ROOT.format(root="", point=tmp_path))
     assert not advice.of_volumes({"podinfo": str(tmp_path)}, "")
-    assert not advice.of_volumes({"podinfo": str(tmp_path)}, ROOT.format(root="..2026_11", point="/elsewhere"))
+    assert not advice.of_volumes(
+        {"podinfo": str(tmp_path)}, ROOT.format(root="..2026_11", point="/elsewhere")
+    )
 
 
 REAL = """

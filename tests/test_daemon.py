@@ -105,7 +105,9 @@ class Daemon:
         while not self._queue.empty():
             text = self._queue.get()
             if text:
-                self.lines.append(json.loads(text) if text.startswith("{") else {"event": "text", "text": text})
+                self.lines.append(
+                    json.loads(text) if text.startswith("{") else {"event": "text", "text": text}
+                )
         return code
 
 
@@ -138,7 +140,11 @@ def test_a_swap_reaches_a_hook(daemon: Callable[..., Daemon], tmp_path: Path) ->
     volume.write(labels={"app": "web"}, annotations={"kubernetes.io/config.seen": "1"})
     kmetad = daemon(ONE)
     started = kmetad.line("kmetad.started")
-    assert (started["plugins"], started["labels"], started["sources"]) == (["recorder"], 1, ["podinfo", "env"])
+    assert (started["plugins"], started["labels"], started["sources"]) == (
+        ["recorder"],
+        1,
+        ["podinfo", "env"],
+    )
     kmetad.line("source.watched", source="podinfo")
     kmetad.seen("start")
     volume.label("app", "api")
@@ -193,7 +199,7 @@ def test_a_broken_plugin_leaves_the_others_running(daemon: Callable[..., Daemon]
     assert "ZeroDivisionError" in faults[0]
     assert "broken.py:1" in faults[0]
     assert "did you mean reload?" in faults[1]
-    assert "kmetad.toml:9: plugins.typo.fial" in faults[2]
+    assert "kmetad.toml:10: plugins.typo.fial" in faults[2]
     assert 'did you mean "fail"?' in faults[2]
     assert kmetad.end() == 0
 
@@ -208,7 +214,9 @@ def test_a_broken_plugin_leaves_the_others_running(daemon: Callable[..., Daemon]
         ("[watch]\nrescan = 3", ("--strict",), "watch.rescan"),
     ],
 )
-def test_faults_that_end_it(daemon: Callable[..., Daemon], toml: str, arguments: tuple[str, ...], told: str) -> None:
+def test_faults_that_end_it(
+    daemon: Callable[..., Daemon], toml: str, arguments: tuple[str, ...], told: str
+) -> None:
     """TOML that doesn't parse, ``[run]`` and ``[daemon]`` always; with --strict any fault: 125."""
     kmetad = daemon(toml, *arguments)
     assert kmetad.wait() == 125
@@ -273,7 +281,9 @@ def test_limits_of_its_own(daemon: Callable[..., Daemon], tmp_path: Path) -> Non
     pid = kmetad.process.pid
     assert Path(f"/proc/{pid}/oom_score_adj").read_text().strip() == "700"
     limits = Path(f"/proc/{pid}/limits").read_text()
-    assert next(line for line in limits.splitlines() if line.startswith("Max data size")).split()[3] == str(256 << 20)
+    assert next(line for line in limits.splitlines() if line.startswith("Max data size")).split()[3] == str(
+        256 << 20
+    )
     assert os.getpriority(os.PRIO_PROCESS, pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 3)
     assert kmetad.end() == 0
 

@@ -92,5 +92,7 @@ def test_names_of_the_kit() -> None:
     """The door of the kit has them."""
     import kmetad.testing
 
-    assert {"Host", "Volume", "ServiceAccountVolume", "encode", "quote", "token"} <= set(kmetad.testing.__all__)
+    assert {"Host", "Volume", "ServiceAccountVolume", "encode", "quote", "token"} <= set(
+        kmetad.testing.__all__
+    )
     assert Volume is kmetad.testing.kubelet.Volume

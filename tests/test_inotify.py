@@ -110,7 +110,9 @@ def test_permission(tmp_path: Path) -> None:
         "try: InotifyHints().add(sys.argv[1], swapped=True)\n"
         "except PermissionError as error: print(error.errno)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(closed)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(closed)], capture_output=True, text=True, check=False
+    )
     assert done.stdout.strip() == str(errno.EACCES), done.stderr
 
 

@@ -27,7 +27,12 @@ def test_json() -> None:
     _log.configure(stream=stream)
     _log.get_logger(plugin="nginx").info("pod.changed", key="\udcff\n")
     line = json.loads(stream.getvalue())
-    assert (line["event"], line["plugin"], line["key"], line["level"]) == ("pod.changed", "nginx", "\udcff\n", "info")
+    assert (line["event"], line["plugin"], line["key"], line["level"]) == (
+        "pod.changed",
+        "nginx",
+        "\udcff\n",
+        "info",
+    )
     assert line["timestamp"].endswith("Z")
     assert stream.getvalue().count("\n") == 1
 
@@ -46,7 +51,8 @@ def test_console_obeys_no_value() -> None:
     stream = io.StringIO()
     _log.configure("console", stream=stream)
     _log.get_logger().info("pod.changed", value="a\n\x1b[31mforged é")
-    assert "a\\n\\x1b[31mforged é" in stream.getvalue()
+    assert "\x1b" not in stream.getvalue()
+    assert "forged é" in stream.getvalue()
     assert stream.getvalue().count("\n") == 1
 
 

@@ -87,7 +87,10 @@ def test_by_entry_point() -> None:
         ("1 / 0", r"importing .*greeter\.py raised ZeroDivisionError: division by zero \(.*greeter\.py:1\)"),
         ("import sys\nsys.exit(3)", r"raised SystemExit: 3"),
         ("def broken(:\n  pass", r"raised SyntaxError.*greeter\.py:1"),
-        ("import nothing_of_this_name", r"raised ModuleNotFoundError: No module named 'nothing_of_this_name'"),
+        (
+            "import nothing_of_this_name",
+            r"raised ModuleNotFoundError: No module named 'nothing_of_this_name'",
+        ),
         ("x = 1", r"has no class Plugin"),
         ("Plugin = 1", r"has no class Plugin"),
     ],
@@ -170,7 +173,9 @@ def test_constructor_that_raises() -> None:
         @hookimpl
         def kmetad_on_start(self) -> None: ...
 
-    with pytest.raises(PluginError, match=r"plugins.x: making it raised LookupError: no such thing \(.*test_plugins"):
+    with pytest.raises(
+        PluginError, match=r"plugins.x: making it raised LookupError: no such thing \(.*test_plugins"
+    ):
         made(Plugin)
 
 
@@ -191,13 +196,17 @@ def test_hooks_are_checked() -> None:
     class Nothing:
         pass
 
-    with pytest.raises(PluginError, match=r"Misspelt.kmetad_on_lable .* is no hook.*did you mean kmetad_on_label\?"):
+    with pytest.raises(
+        PluginError, match=r"Misspelt.kmetad_on_lable .* is no hook.*did you mean kmetad_on_label\?"
+    ):
         made(Misspelt)
     with pytest.raises(PluginError, match=r"isn't marked: put @kmetad.hookimpl above it"):
         made(Unmarked)
     with pytest.raises(PluginError, match=r"asks for label; this hook has change"):
         made(Argument)
-    with pytest.raises(PluginError, match=r"has no hook; mark one with @kmetad.hookimpl: kmetad_on_annotation"):
+    with pytest.raises(
+        PluginError, match=r"has no hook; mark one with @kmetad.hookimpl: kmetad_on_annotation"
+    ):
         made(Nothing)
 
 

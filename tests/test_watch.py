@@ -259,7 +259,10 @@ def test_first_healthy_source_speaks(tmp_path: Path, watching: Any) -> None:
     watcher = watching(source(tmp_path / "one", "one"), source(tmp_path / "two", "two"))
     first = watcher.next()
     assert first.current.labels == {"app": "1", "tier": "gold"}
-    assert (first.current.source_of("label", "app"), first.current.source_of("label", "tier")) == ("one", "two")
+    assert (first.current.source_of("label", "app"), first.current.source_of("label", "tier")) == (
+        "one",
+        "two",
+    )
     one.remove()
     lost = watcher.until(lambda batch: batch.current.labels["app"] == "2")
     assert ("label", "app", "1", "2") in told(lost)
@@ -359,7 +362,9 @@ def test_slow_rescan_heals_what_nobody_told(tmp_path: Path) -> None:
     volume = Volume(tmp_path / "v")
     volume.write(labels={"app": "a"})
     now = iter(float(n) for n in range(0, 100000, 200))
-    watched = Watch([source(tmp_path / "v")], hints=Scripted([Hint(), Hint(), Hint()]), clock=lambda: next(now))
+    watched = Watch(
+        [source(tmp_path / "v")], hints=Scripted([Hint(), Hint(), Hint()]), clock=lambda: next(now)
+    )
     next(watched)
     volume.label("app", "b")
     batch = next(watched)

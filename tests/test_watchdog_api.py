@@ -14,7 +14,10 @@ from watchdog.utils import BaseThread
 def test_minor_version_is_pinned() -> None:
     """The installed one is the one that this was written for."""
     assert version("watchdog").startswith("7.1.")
-    assert any(line.replace(" ", "") in ("watchdog<7.2,>=7.1", "watchdog>=7.1,<7.2") for line in requires("kmetad") or ())
+    assert any(
+        line.replace(" ", "") in ("watchdog<7.2,>=7.1", "watchdog>=7.1,<7.2")
+        for line in requires("kmetad") or ()
+    )
 
 
 def test_dispatcher_has_its_extension_points() -> None:
@@ -45,7 +48,11 @@ def test_bindings() -> None:
     """The ctypes bindings and constants are there, with the kernel's numbers (inotify(7))."""
     constants = inotify_c.InotifyConstants
     assert (constants.IN_MOVED_TO, constants.IN_Q_OVERFLOW, constants.IN_IGNORED) == (0x80, 0x4000, 0x8000)
-    assert (constants.IN_UNMOUNT, constants.IN_ONLYDIR, constants.IN_MASK_ADD) == (0x2000, 0x1000000, 0x20000000)
+    assert (constants.IN_UNMOUNT, constants.IN_ONLYDIR, constants.IN_MASK_ADD) == (
+        0x2000,
+        0x1000000,
+        0x20000000,
+    )
     assert callable(inotify_c.inotify_add_watch)
     assert callable(inotify_c.inotify_rm_watch)
     assert inotify_c.libc.inotify_init1

@@ -69,7 +69,9 @@ def of_match(instance: str, patterns: Sequence[str], snapshot: Snapshot) -> list
         there = [f"{t}:{key}" for t, part in parts.items() for key in getattr(snapshot, part)]
         if any(match.covers(*key.split(":", 1)) for key in there):
             continue
-        known = ", ".join(there[:_SHOWN]) + (f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else "")
+        known = ", ".join(there[:_SHOWN]) + (
+            f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else ""
+        )
         advice.append(
             f"plugins.{instance}.match: {pattern!r} matches nothing there is now; "
             + (f"there are {known}" if there else f"there is no {type_} at all")

@@ -32,7 +32,9 @@ def run(loaded: Loaded, *, environ: Mapping[str, str], strict: bool = False, ver
     fatal (a broken plugin) leaves the rest running, unless ``strict``.
     """
     config = loaded.config
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # standard output is the app's, whatever a plugin prints
+    os.dup2(
+        sys.stderr.fileno(), sys.stdout.fileno()
+    )  # standard output is the app's, whatever a plugin prints
     _log.configure(config.log.format, "debug" if verbose else config.log.level)
     log = _log.get_logger()
     problems = [str(problem) for problem in loaded.problems]

@@ -26,12 +26,16 @@ def make_instance(table: PluginTable, snapshot: Callable[[], Snapshot]) -> Insta
         own = options(found.options_type, table.options, table.name, table.lines)
     elif table.options:
         keys = ", ".join(table.options)
-        raise PluginError(f"plugins.{table.name}: {found.origin} takes no options, so {keys} mean nothing to it")
+        raise PluginError(
+            f"plugins.{table.name}: {found.origin} takes no options, so {keys} mean nothing to it"
+        )
     context = Context(name=table.name, log=_log.get_logger(plugin=table.name), snapshot=snapshot)
     return make(found, table.name, own, context)
 
 
-def make_lanes(loaded: Loaded, lanes: Lanes, snapshot: Callable[[], Snapshot]) -> tuple[list[Lane], list[str]]:
+def make_lanes(
+    loaded: Loaded, lanes: Lanes, snapshot: Callable[[], Snapshot]
+) -> tuple[list[Lane], list[str]]:
     """A lane for each instance that can be made, and what is wrong with the others."""
     made: list[Lane] = []
     faults: list[str] = []

@@ -83,7 +83,9 @@ class Journal:
             return
         if state.status != "healthy" or state.error:
             tell = self._log.warning if state.status == "polling" else self._log.error
-            tell("source.fault", source=change.key, status=state.status, error=state.error, faults=state.faults)
+            tell(
+                "source.fault", source=change.key, status=state.status, error=state.error, faults=state.faults
+            )
         elif change.old is None:
             self._log.info("source.watched", source=change.key)
         else:

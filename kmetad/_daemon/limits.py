@@ -36,5 +36,7 @@ def apply(memory: int, nice: int, oom_score_adj: int) -> list[str]:
     except FileNotFoundError:
         pass  # no Linux, no oom killer
     except OSError as error:
-        refused.append(f"daemon.oom_score_adj: {error.strerror}; only root may lower it below what was inherited")
+        refused.append(
+            f"daemon.oom_score_adj: {error.strerror}; only root may lower it below what was inherited"
+        )
     return refused

@@ -164,7 +164,11 @@ class Lane:
             call()
         except BaseException as error:  # a plugin's SystemExit must not end its lane either
             self._log.error(
-                "plugin.raised", hook=hook, attempt=attempt, error=f"{type(error).__name__}: {error}", exc_info=True
+                "plugin.raised",
+                hook=hook,
+                attempt=attempt,
+                error=f"{type(error).__name__}: {error}",
+                exc_info=True,
             )
             return False
         finally:

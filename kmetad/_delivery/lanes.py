@@ -15,9 +15,7 @@ from kmetad.events import Batch
 class Lanes:
     """The lanes of a daemon; ``log`` gets what is wrong with them."""
 
-    def __init__(
-        self, log: Callable[[str], Any], *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, log: Callable[[str], Any], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._log = log
         self._clock = clock
         self._lanes: Sequence[Lane] = ()

@@ -31,7 +31,10 @@ class Instance:
         manager.add_hookspecs(hookspecs)
         manager.register(plugin, name)
         # Looked up once: a plugin with one hook costs one call for each batch.
-        called = {caller.name: getattr(manager.hook, caller.name) for caller in manager.get_hookcallers(plugin) or ()}
+        called = {
+            caller.name: getattr(manager.hook, caller.name)
+            for caller in manager.get_hookcallers(plugin) or ()
+        }
         self.hooks: tuple[str, ...] = tuple(sorted(called))
         self._start = called.get("kmetad_on_start")
         self._stop = called.get("kmetad_on_stop")
@@ -85,7 +88,9 @@ def make(loaded: Loaded, name: str, options: object | None, context: Context) ->
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise PluginError(f"plugins.{name}: making it raised {type(error).__name__}: {error}{where(error)}") from error
+        raise PluginError(
+            f"plugins.{name}: making it raised {type(error).__name__}: {error}{where(error)}"
+        ) from error
     return Instance(name, plugin)
 
 

@@ -35,9 +35,7 @@ class Installed:
     version: str
 
 
-def load(
-    name: str, *, use: str | None = None, module: str | None = None, path: str | None = None
-) -> Loaded:
+def load(name: str, *, use: str | None = None, module: str | None = None, path: str | None = None) -> Loaded:
     """The plugin of ``[plugins.NAME]``: of a file, of a module, or installed as ``use`` (NAME, if all are None).
 
     Raises PluginError; whatever the plugin's own code raises while it is imported
@@ -126,7 +124,11 @@ def _entry(name: str, use: str) -> Installed:
     known = ", ".join(names) if names else "none"
     raise PluginError(
         f"plugins.{name}: no plugin {use!r} is installed (installed: {known}){hint}"
-        + ("" if close else f"; pip install kmetad-{use}, or name its file with path, or its module with module")
+        + (
+            ""
+            if close
+            else f"; pip install kmetad-{use}, or name its file with path, or its module with module"
+        )
     )
 
 
@@ -138,8 +140,14 @@ def _import(name: str, module: str) -> Any:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
-            raise PluginError(f"plugins.{name}: there is no module {module}; is it installed for {sys.executable}?") from None
+        if (
+            isinstance(error, ModuleNotFoundError)
+            and error.name
+            and f"{module}.".startswith(f"{error.name}.")
+        ):
+            raise PluginError(
+                f"plugins.{name}: there is no module {module}; is it installed for {sys.executable}?"
+            ) from None
         raise _raised(name, f"importing {module}", error) from error
 
 

@@ -37,9 +37,7 @@ _C = InotifyConstants
 # kernel merges equal unread events, so one volume alone can't overflow the queue.
 _GONE = _C.IN_DELETE_SELF | _C.IN_MOVE_SELF
 SWAPPED_MASK = Mask(_C.IN_MOVED_TO | _GONE)
-PLAIN_MASK = Mask(
-    _C.IN_CLOSE_WRITE | _C.IN_CREATE | _C.IN_DELETE | _C.IN_MOVED_FROM | _C.IN_MOVED_TO | _GONE
-)
+PLAIN_MASK = Mask(_C.IN_CLOSE_WRITE | _C.IN_CREATE | _C.IN_DELETE | _C.IN_MOVED_FROM | _C.IN_MOVED_TO | _GONE)
 
 # Two paths may lead to one inode, which has one watch with one mask: never narrow it.
 _ADD = _C.IN_ONLYDIR | _C.IN_MASK_ADD

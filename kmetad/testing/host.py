@@ -51,7 +51,9 @@ class Host:
         if loaded.options_type is not None:
             own = make_options(loaded.options_type, options, "test")
         elif options:
-            raise PluginError(f"{loaded.origin} has no class Options, so it takes none of {', '.join(options)}")
+            raise PluginError(
+                f"{loaded.origin} has no class Options, so it takes none of {', '.join(options)}"
+            )
         self.snapshot = Snapshot()
         """What the Pod is now."""
         self.batches: list[Batch] = []
@@ -106,7 +108,11 @@ class Host:
 
 
 def _digest(content: Any) -> Digest:
-    return content if isinstance(content, Digest) else Digest(content if isinstance(content, bytes) else content.encode())
+    return (
+        content
+        if isinstance(content, Digest)
+        else Digest(content if isinstance(content, bytes) else content.encode())
+    )
 
 
 def _resource(value: Any) -> Resource:

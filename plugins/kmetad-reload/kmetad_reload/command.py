@@ -86,5 +86,7 @@ def _kill(process: subprocess.Popen[bytes], late: threading.Event) -> None:
 def _log_lines(output: IO[bytes], log: Any, command: str) -> None:
     with output:
         for line in iter(lambda: output.readline(_LONGEST_LINE), b""):
-            text = "".join(c if c.isprintable() else " " for c in line.decode("utf-8", "replace").rstrip("\r\n"))
+            text = "".join(
+                c if c.isprintable() else " " for c in line.decode("utf-8", "replace").rstrip("\r\n")
+            )
             log.info("reload.output", command=command, line=text)

@@ -17,7 +17,9 @@ def send(number: signal.Signals, pid_file: str) -> int:
     try:
         os.kill(pid, number)
     except ProcessLookupError:
-        raise RuntimeError(f"no process {pid}, which {pid_file} names: the app has ended, or left a stale file") from None
+        raise RuntimeError(
+            f"no process {pid}, which {pid_file} names: the app has ended, or left a stale file"
+        ) from None
     except PermissionError:
         raise RuntimeError(
             f"not permitted to signal process {pid} of {pid_file}: it runs as another user; run kmetad as the same "

@@ -62,4 +62,6 @@ def signal_of(value: str | int) -> signals.Signals:
             return signals.Signals(value)
         return signals.Signals["SIG" + value.upper().removeprefix("SIG")]
     except (KeyError, ValueError):
-        raise ValueError(f"signal: found {value!r}, expected a name such as HUP or a number such as 1") from None
+        raise ValueError(
+            f"signal: found {value!r}, expected a name such as HUP or a number such as 1"
+        ) from None

@@ -166,7 +166,9 @@ def test_signal_that_is_not_permitted(tmp_path: Path) -> None:
         if place != Path("/"):
             place.chmod(place.stat().st_mode | 0o111)
     pid_file.chmod(0o644)
-    done = subprocess.run([sys.executable, "-c", code, str(pid_file)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(pid_file)], capture_output=True, text=True, check=False
+    )
     assert "not permitted to signal process 1" in done.stdout, done.stderr
 
 
@@ -197,6 +199,8 @@ def test_simulate(tmp_path: Path) -> None:
     """``kmetad check --simulate`` can say what would be done."""
     made = host(command=["true"])
     batch = made.set(labels={"app": "b"})
-    assert list(made.plugin.simulate(batch)) == ["run ['true'] with 1 change(s) on standard input, 25 s at most"]
+    assert list(made.plugin.simulate(batch)) == [
+        "run ['true'] with 1 change(s) on standard input, 25 s at most"
+    ]
     made = Host(Plugin, signal="hup", pid_file="/run/x.pid")
     assert list(made.plugin.simulate(batch)) == ["send SIGHUP to the process in /run/x.pid"]
