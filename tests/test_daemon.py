@@ -299,7 +299,8 @@ def test_secrets_never_appear(daemon: Callable[..., Daemon], tmp_path: Path) -> 
     settings.write(files={"password": marker})
     kmetad = daemon(
         '[token]\npath = "DIR/account"\n[volumes.settings]\npath = "DIR/settings"\nkind = "files"\n'
-        '[plugins.recorder]\npath = "DIR/recorder.py"\nfail = 1\n[plugins.recorder.lane]\nretry = { initial = "1ms" }\n',
+        '[plugins.recorder]\npath = "DIR/recorder.py"\nfail = 1\n'
+        '[plugins.recorder.lane]\nretry = { initial = "1ms" }\n',
         "-v",
     )
     kmetad.line("source.fault", source="token")  # no whole token

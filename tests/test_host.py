@@ -13,6 +13,8 @@ pytest_plugins = ["pytester"]
 
 
 class Recorder:
+    """Remembers what it was told."""
+
     def __init__(self, context: Any) -> None:
         self.context = context
         self.seen: list[Any] = []

@@ -24,6 +24,7 @@ DEADLINE = 10.0
 
 @pytest.fixture
 def hints() -> Iterator[InotifyHints]:
+    """The backend, closed in the end."""
     hints = InotifyHints()
     yield hints
     hints.close()

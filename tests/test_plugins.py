@@ -40,12 +40,14 @@ def plugins(tmp_path: Path) -> Path:
 
 
 def write(directory: Path, text: str, name: str = "greeter.py") -> str:
+    """A file that only we may write."""
     (directory / name).write_text(text)
     (directory / name).chmod(0o644)
     return str(directory / name)
 
 
 def made(plugin: type, options: object | None = None) -> Instance:
+    """An instance of a class."""
     return make(Loaded(plugin, None, "here"), "x", options, Context("x", None))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -78,16 +79,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         return failure
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except BrokenPipeError:
-        # Whoever read has gone. The interpreter flushes at its end, which must not raise again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read has gone
+        _drop_output()
         return 128 + signal.SIGPIPE
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            _drop_output()
+            print(f"kmetad: {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
+            return failure
         import traceback
 
         print("kmetad: this is a fault of kmetad itself; please report it:", file=sys.stderr)
         traceback.print_exc()
         return failure
+
+
+def _drop_output() -> None:
+    """Whatever wasn't written can't be; the interpreter flushes at its end, which must not raise again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _dispatch(name: str, argv: list[str]) -> int:

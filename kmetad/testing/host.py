@@ -47,7 +47,7 @@ class Host:
 
             module = sys.modules.get(plugin.__module__)
             loaded = Loaded(plugin, getattr(module, "Options", None), plugin.__module__)
-        own = None
+        own: object | None = None
         if loaded.options_type is not None:
             own = make_options(loaded.options_type, options, "test")
         elif options:

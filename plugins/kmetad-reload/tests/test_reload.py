@@ -22,6 +22,7 @@ DEADLINE = 20.0
 
 
 def host(**options: Any) -> Host:
+    """The plugin in a host, started."""
     made = Host(Plugin, **options)
     made.start(labels={"app": "a"})
     return made

@@ -1,0 +1,25 @@
+"""``kmetad plugins``"""
+
+from __future__ import annotations
+
+from tests.cli import kmetad
+
+
+def test_installed_plugins_are_listed() -> None:
+    """Name, version and distribution; ``list`` is what it does anyway."""
+    done = kmetad("plugins")
+    assert (done.stderr, done.returncode) == ("", 0)
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert ["reload", "kmetad-reload"] in [[row[0], row[2]] for row in rows]
+    assert kmetad("plugins", "list").stdout == done.stdout
+
+
+def test_with_hooks_and_options() -> None:
+    """What it hooks into, and what its table takes, with defaults as the TOML has them."""
+    done = kmetad("plugins", "list", "-v")
+    assert (done.stderr, done.returncode) == ("", 0)
+    _, _, details = done.stdout.partition("reload ")
+    lines = [line.split(None, 2) for line in details.splitlines()[1:]]
+    assert ["hook", "kmetad_on_change"] in [line[:2] for line in lines]
+    assert ["option", "timeout", "duration, default '25s'"] in lines
+    assert ["option", "pid_file", "str"] in lines
