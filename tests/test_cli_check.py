@@ -125,8 +125,10 @@ def test_toml_that_does_not_parse(setup: Setup) -> None:
             "kmetad_on_label",
         ),
         (
-            "from kmetad import hookimpl\nclass Plugin:\n    def __init__(self): raise RuntimeError('made')\n"
-            "    @hookimpl\n    def kmetad_on_label(self, change): ...\n",
+            (
+                "from kmetad import hookimpl\nclass Plugin:\n    def __init__(self): raise RuntimeError('made')\n"
+                "    @hookimpl\n    def kmetad_on_label(self, change): ...\n"
+            ),
             "made",
         ),
     ],

@@ -108,5 +108,5 @@ def _mounts_of(path: str, mounts: Iterable[str]) -> list[str]:
 
 
 def _is_one_generation(root: str) -> bool:
-    """A subPath is bound to what ``..data`` led to when the container started: ``/..2026_11_23_04_31_50.357442254/labels``."""
+    """A subPath is bound to what ``..data`` led to when the container started: ``/..2026_11_23_04_31_50.35/labels``."""
     return any(part.startswith("..") and part[2:6].isdigit() and part[6:7] == "_" for part in root.split("/"))

@@ -50,7 +50,8 @@ class Plugin:
     def simulate(self, batch: Batch) -> Iterable[str]:
         """What a batch would lead to, for ``kmetad check --simulate``."""
         if self._command is not None:
-            yield f"run {self._command} with {len(batch.changes)} change(s) on standard input, {self._timeout:g} s at most"
+            told = f"{len(batch.changes)} change(s) on standard input"
+            yield f"run {self._command} with {told}, {self._timeout:g} s at most"
         elif self._signal is not None:
             yield f"send {self._signal.name} to the process in {self._pid_file}"
 
