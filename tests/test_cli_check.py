@@ -101,7 +101,7 @@ def test_all_errors_are_listed(setup: Setup) -> None:
     lines = err.splitlines()
     assert len(lines) == 4
     assert all(line.startswith("error: ") for line in lines)
-    assert f"{setup.toml}:8: watch.rescan" in lines[0]
+    assert f"{setup.toml}:9: watch.rescan" in lines[0]
     assert "plugins.greeter.greting" in lines[1]
     assert "reload" in lines[2]
     assert "no.such.module" in lines[3]

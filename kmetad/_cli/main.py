@@ -67,12 +67,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         # As process 1 of a container, TERM without a handler would be ignored by the kernel.
         signal.signal(signal.SIGTERM, _terminate)
-        code = _dispatch(name, argv)
+        try:
+            code = _dispatch(name, argv)
+        except SystemExit as ended:  # argparse: help, version, usage; or TERM
+            code = ended.code if isinstance(ended.code, int) else 0
+            code = failure if code == USAGE else code
         sys.stdout.flush()
         return code
-    except SystemExit as error:  # argparse: help, version, usage
-        code = error.code if isinstance(error.code, int) else 0
-        return failure if code == USAGE else code
     except KmetadError as error:
         for line in str(error).splitlines():
             print(f"kmetad: {line}", file=sys.stderr)

@@ -61,12 +61,13 @@ def read_generation(path: str, take_large: TakeLarge[T], *, expect_swaps: bool) 
             files: dict[str, bytes | T] = {}
             denied: dict[str, OSError] = {}
             try:
-                directory = os.open(data, _DIRECTORY)
+                # By its name, not by ..data, which may lead elsewhere by now.
+                directory = os.open(target if target[0] == "/" else f"{path}/{target}", _DIRECTORY)
                 try:
                     _read_tree(directory, "", files, denied, take_large)
                     if _target(data) == target:
                         status = os.fstat(directory)
-                        # Not even another directory of the same name, if ours is still linked.
+                        # A name may come again: it is still ours if ours hasn't been removed.
                         if status.st_nlink:
                             return Generation(files, denied, status.st_mtime_ns, target)
                 finally:
