@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
+from io import TextIOWrapper
 from queue import SimpleQueue
 from typing import Any
 
