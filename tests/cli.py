@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import queue
 import signal
@@ -12,6 +14,10 @@ import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import IO
+
+import structlog
+
+from kmetad._cli.main import main
 
 DEADLINE = 60.0
 """Seconds after which a test gives up waiting; never how long anything should take."""
@@ -40,6 +46,28 @@ def kmetad(
         encoding="utf-8",
         timeout=DEADLINE,
     )
+
+
+def inside(*args: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """The same in this process, which takes a tenth of the time: for what doesn't depend on being one."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
+    before, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
+    try:
+        os.environ.clear()
+        os.environ.update(environment(env))
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main(args)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        signal.signal(signal.SIGTERM, handler)
+        structlog.reset_defaults()
+    return subprocess.CompletedProcess(args, code, _text(out), _text(err))
+
+
+def _text(stream: io.TextIOWrapper) -> str:
+    stream.seek(0)
+    return stream.read()
 
 
 class Running:

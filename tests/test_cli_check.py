@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kmetad.testing.kubelet import Volume
-from tests.cli import kmetad
+from tests.cli import inside, kmetad
 
 PLUGIN = """\
 import msgspec
@@ -67,7 +67,7 @@ class Setup:
 
     def check(self, *args: str, env: dict[str, str] | None = None) -> tuple[int, str, str]:
         """Exit code, standard output, standard error."""
-        done = kmetad("check", "-c", str(self.toml), *args, env=env)
+        done = inside("check", "-c", str(self.toml), *args, env=env)
         return done.returncode, done.stdout, done.stderr
 
 
@@ -80,9 +80,9 @@ def setup(tmp_path: Path) -> Setup:
 
 def test_nothing_is_wrong(setup: Setup) -> None:
     """0, and what there is; as strict as can be."""
-    code, out, err = setup.check("--strict")
-    assert (code, err) == (0, "")
-    assert out.splitlines() == [
+    done = kmetad("check", "--strict", "-c", str(setup.toml))
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert done.stdout.splitlines() == [
         f"config  {setup.toml}",
         "source  podinfo (healthy)",
         "source  env (healthy)",
@@ -170,7 +170,7 @@ def test_warnings(setup: Setup, text: str, said: str) -> None:
 
 def test_without_a_configuration() -> None:
     """Outside of a Pod nothing is found, which is worth a warning."""
-    done = kmetad("check", "--strict")
+    done = inside("check", "--strict")
     assert done.returncode == 1
     assert "config  none: found by convention" in done.stdout
     assert "warning: no volume is found by convention" in done.stderr
@@ -251,6 +251,6 @@ def test_a_simulation_with_a_broken_neighbour(setup: Setup) -> None:
 
 def test_the_schema() -> None:
     """JSON Schema that knows the tables; no configuration is read for it."""
-    done = kmetad("check", "--schema", "-c", "/nowhere")
+    done = inside("check", "--schema", "-c", "/nowhere")
     assert (done.stderr, done.returncode) == ("", 0)
     assert {"run", "volumes", "plugins"} <= set(json.loads(done.stdout)["properties"])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kmetad.testing.kubelet import Volume
-from tests.cli import environment, kmetad
+from tests.cli import environment, inside, kmetad
 
 
 @pytest.fixture
@@ -71,13 +71,13 @@ def test_a_value_cannot_command_a_terminal(podinfo: Path) -> None:
 
 def test_the_configuration_is_used(toml: Path) -> None:
     """-c and KMETAD_CONFIG name it; its divisor gives the number a meaning."""
-    assert kmetad("get", "app.limits.cpu", "-c", str(toml)).stdout == "500m\n"
-    assert kmetad("get", "limits.cpu", env={"KMETAD_CONFIG": str(toml)}).stdout == "500m\n"
+    assert inside("get", "app.limits.cpu", "-c", str(toml)).stdout == "500m\n"
+    assert inside("get", "limits.cpu", env={"KMETAD_CONFIG": str(toml)}).stdout == "500m\n"
 
 
 def test_everything_as_a_table(toml: Path) -> None:
     """Aligned, each line's first column a path; no value breaks a line."""
-    done = kmetad("get", "-c", str(toml))
+    done = inside("get", "-c", str(toml))
     assert done.returncode == 0
     assert done.stdout.splitlines() == [
         "metadata.name                 web-1",
@@ -91,7 +91,7 @@ def test_everything_as_a_table(toml: Path) -> None:
 
 def test_everything_as_json(toml: Path) -> None:
     """A Pod's shape, bytes that were no UTF-8 as lone surrogates, as INTERFACE has it."""
-    done = kmetad("get", "-c", str(toml), "-o", "json")
+    done = inside("get", "-c", str(toml), "-o", "json")
     assert "\\udcff" in done.stdout
     pod = json.loads(done.stdout)
     assert pod["metadata"]["labels"] == {"app": "web", "odd": "bytes \udcff"}
@@ -100,16 +100,16 @@ def test_everything_as_json(toml: Path) -> None:
 
 def test_one_field_as_json(toml: Path) -> None:
     """A string; a whole map as an object."""
-    assert kmetad("get", "limits.cpu", "-o", "json", "-c", str(toml)).stdout == '"500m"\n'
-    done = kmetad("get", "metadata.annotations", "-o", "json", "-c", str(toml))
+    assert inside("get", "limits.cpu", "-o", "json", "-c", str(toml)).stdout == '"500m"\n'
+    done = inside("get", "metadata.annotations", "-o", "json", "-c", str(toml))
     assert json.loads(done.stdout) == {"note": "two\nlines \x1b[31m"}
 
 
 def test_the_environment_speaks_too(podinfo: Path) -> None:
     """Fields that only variables carry are found by their usual names."""
     env = {"POD_IP": "10.1.2.3", "NODE_NAME": "node-7"}
-    assert kmetad("get", "status.podIP", "--volume", str(podinfo), env=env).stdout == "10.1.2.3\n"
-    done = kmetad("get", "-o", "env", "--volume", str(podinfo), env=env)
+    assert inside("get", "status.podIP", "--volume", str(podinfo), env=env).stdout == "10.1.2.3\n"
+    done = inside("get", "-o", "env", "--volume", str(podinfo), env=env)
     assert done.stdout.splitlines() == [
         "POD_NAME=web-1",
         "POD_NAMESPACE=shop",
@@ -117,7 +117,7 @@ def test_the_environment_speaks_too(podinfo: Path) -> None:
         "NODE_NAME=node-7",
         "CPU_LIMIT=500",
     ]
-    done = kmetad("get", "-o", "otel", "--volume", str(podinfo), env=env)
+    done = inside("get", "-o", "otel", "--volume", str(podinfo), env=env)
     assert done.stdout == "k8s.namespace.name=shop,k8s.pod.name=web-1,k8s.node.name=node-7\n"
 
 
@@ -130,7 +130,7 @@ def test_no_such_field_now(podinfo: Path) -> None:
 
 def test_why_a_field_is_missing(tmp_path: Path) -> None:
     """A volume that isn't there is named."""
-    done = kmetad("get", "metadata.name", "--volume", str(tmp_path / "nowhere"))
+    done = inside("get", "metadata.name", "--volume", str(tmp_path / "nowhere"))
     assert done.returncode == 1
     assert f"kmetad: nowhere: {tmp_path}/nowhere" in done.stderr
 
@@ -158,7 +158,7 @@ def test_an_unknown_path_is_told_with_what_was_meant(podinfo: Path) -> None:
 )
 def test_usage_errors(arguments: list[str]) -> None:
     """Exit code 2, a message that starts with the program's name, nothing on standard output."""
-    done = kmetad("get", *arguments)
+    done = inside("get", *arguments)
     assert (done.stdout, done.returncode) == ("", 2)
     assert done.stderr.startswith("kmetad: ")
 
@@ -167,7 +167,7 @@ def test_a_configuration_that_does_not_parse(tmp_path: Path) -> None:
     """Exit code 2 with the file and the line."""
     file = tmp_path / "kmetad.toml"
     file.write_text("[volumes\n")
-    done = kmetad("get", "-c", str(file))
+    done = inside("get", "-c", str(file))
     assert done.returncode == 2
     assert f"kmetad: {file}:1: " in done.stderr
 
@@ -175,13 +175,13 @@ def test_a_configuration_that_does_not_parse(tmp_path: Path) -> None:
 def test_lesser_faults_of_the_configuration_are_told(toml: Path) -> None:
     """A fault elsewhere in the file doesn't keep the field back."""
     toml.write_text(toml.read_text() + "[watch]\nrescan = 5\n")
-    done = kmetad("get", "metadata.name", "-c", str(toml))
+    done = inside("get", "metadata.name", "-c", str(toml))
     assert (done.stdout, done.returncode) == ("web-1\n", 0)
     assert "watch.rescan" in done.stderr
 
 
 def test_nothing_known(tmp_path: Path) -> None:
     """No Pod, no volume: nothing on standard output, a word on standard error."""
-    done = kmetad("get", "--volume", str(tmp_path))
+    done = inside("get", "--volume", str(tmp_path))
     assert (done.stdout, done.returncode) == ("", 0)
     assert "kmetad: nothing is known of a Pod here" in done.stderr

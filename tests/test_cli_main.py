@@ -10,7 +10,7 @@ import pytest
 
 import kmetad as package
 from kmetad._cli.main import COMMANDS, main
-from tests.cli import environment, kmetad
+from tests.cli import environment, inside, kmetad
 
 
 def test_version() -> None:
@@ -22,14 +22,14 @@ def test_version() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_s_help_shows_an_example(command: str) -> None:
     """--help ends with 0, and an example starts with the command."""
-    done = kmetad(command, "--help")
+    done = inside(command, "--help")
     assert (done.stderr, done.returncode) == ("", 0)
     assert f"\n  kmetad {command}" in done.stdout.partition("example")[2]
 
 
 def test_help_names_every_command() -> None:
     """With what it does."""
-    done = kmetad("--help")
+    done = inside("--help")
     assert done.returncode == 0
     for command, summary in COMMANDS.items():
         assert command in done.stdout
@@ -51,7 +51,7 @@ def test_help_names_every_command() -> None:
 )
 def test_usage_errors(arguments: list[str], code: int) -> None:
     """2, and 125 where the exit code otherwise is the app's; the message says where to look."""
-    done = kmetad(*arguments)
+    done = inside(*arguments)
     assert (done.stdout, done.returncode) == ("", code)
     assert "--help" in done.stderr
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.cli import kmetad
+from tests.cli import inside, kmetad
 
 
 def test_installed_plugins_are_listed() -> None:
@@ -16,7 +16,7 @@ def test_installed_plugins_are_listed() -> None:
 
 def test_with_hooks_and_options() -> None:
     """What it hooks into, and what its table takes, with defaults as the TOML has them."""
-    done = kmetad("plugins", "list", "-v")
+    done = inside("plugins", "list", "-v")
     assert (done.stderr, done.returncode) == ("", 0)
     _, _, details = done.stdout.partition("reload ")
     lines = [line.split(None, 2) for line in details.splitlines()[1:]]

@@ -10,7 +10,7 @@ import pytest
 
 from kmetad._cli.wait import split
 from kmetad.testing.kubelet import Volume
-from tests.cli import Running, eventually, kmetad
+from tests.cli import Running, eventually, inside, kmetad
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def toml(tmp_path: Path, volume: Volume) -> str:
 )
 def test_what_holds_already(condition: str, toml: str) -> None:
     """It ends at once, and says nothing."""
-    done = kmetad("wait", condition, "-c", toml)
+    done = inside("wait", condition, "-c", toml)
     assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
 
 
@@ -64,7 +64,7 @@ def test_what_holds_already(condition: str, toml: str) -> None:
 )
 def test_what_does_not_hold_in_time(condition: str, toml: str) -> None:
     """Exit code 1, and what it is instead."""
-    done = kmetad("wait", condition, "-c", toml, "--timeout", "1ms")
+    done = inside("wait", condition, "-c", toml, "--timeout", "1ms")
     assert (done.stdout, done.returncode) == ("", 1)
     assert done.stderr.startswith(f"kmetad: timeout: {split(condition)[0]} is")
 
@@ -106,14 +106,14 @@ def test_a_timeout_tells_of_a_volume_that_never_came(tmp_path: Path) -> None:
 )
 def test_usage_errors(arguments: list[str], tmp_path: Path) -> None:
     """Exit code 2, with a word of what is wrong."""
-    done = kmetad("wait", *arguments, "--volume", str(tmp_path))
+    done = inside("wait", *arguments, "--volume", str(tmp_path))
     assert (done.stdout, done.returncode) == ("", 2)
     assert done.stderr.startswith("kmetad: ")
 
 
 def test_a_bare_number_is_asked_for_its_unit(tmp_path: Path) -> None:
     """``--timeout 5`` suggests what may be meant."""
-    assert "5s" in kmetad("wait", "metadata.name", "--timeout", "5", "--volume", str(tmp_path)).stderr
+    assert "5s" in inside("wait", "metadata.name", "--timeout", "5", "--volume", str(tmp_path)).stderr
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

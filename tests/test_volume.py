@@ -200,17 +200,17 @@ def test_declared_items(volume: Volume) -> None:
 
 
 def test_two_files_with_one_key(volume: Volume) -> None:
-    """The first in the order of paths speaks, in every part."""
+    """What was declared speaks before what is known by its name, and then the first by path, in every part."""
     items = {
-        "a": Item(field="metadata.name"),
-        "b": Item(field="metadata.name"),
+        "y": Item(field="metadata.name"),
+        "x": Item(field="metadata.name"),
         "z": Item(field="metadata.labels"),
     }
-    files = {"b": "second", "a": "first", "z": encode({"app": "z", "more": "1"})}
-    volume.write(labels={"app": "web"}, files=files)
+    files = {"y": "second", "x": "first", "name": "third", "z": encode({"app": "z", "more": "1"})}
+    volume.write(labels={"app": "web", "other": "2"}, files=files)
     content = read(volume, items)
     assert content.fields == {"metadata.name": "first"}
-    assert content.labels == {"app": "web", "more": "1"}
+    assert content.labels == {"app": "z", "more": "1", "other": "2"}
 
 
 @pytest.mark.parametrize("which", ["labels", "annotations"])
@@ -385,7 +385,7 @@ PAYLOADS = st.lists(
 @given(PAYLOADS, st.sampled_from(["auto", "downward", "files"]))
 def test_memory_changes_nothing(payloads: list[dict[str, bytes]], kind: str) -> None:
     """What a source says after many readings is what a new one says at once, but for what faults keep."""
-    items = {"cpu": Item(resource="limits.cpu", divisor=Quantity("1m"))} if kind == "downward" else None
+    items = {"cpu": Item(resource="limits.cpu", container="app")} if kind == "downward" else None
     with tempfile.TemporaryDirectory() as path:
         volume = Volume(path)
         podinfo = source(volume, items, kind)

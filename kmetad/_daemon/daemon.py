@@ -33,18 +33,15 @@ def run(loaded: Loaded, *, environ: Mapping[str, str], strict: bool = False, ver
     fatal (a broken plugin) leaves the rest running, unless ``strict``.
     """
     config = loaded.config
-    os.dup2(
-        sys.stderr.fileno(), sys.stdout.fileno()
-    )  # standard output is the app's, whatever a plugin prints
+    _redirect_stdout()
     _log.configure(config.log.format, "debug" if verbose else config.log.level)
     log = _log.get_logger()
-    problems = [str(problem) for problem in loaded.problems]
     refused = limits.apply(config.daemon.memory_limit, config.daemon.nice, config.daemon.oom_score_adj)
-
     watch = Watch(build_sources(config, environ, os.urandom(32)), rescan=config.watch.rescan)
     lanes = Lanes(lambda name: _log.get_logger(plugin=name))
     made, faults = make_lanes(loaded, lanes, lambda: watch.snapshot)
-    problems += faults
+
+    problems = [*map(str, loaded.problems), *faults]
     for problem in problems:
         log.error("config.fault", fault=problem)
     if problems and (strict or loaded.fatal):
@@ -56,11 +53,10 @@ def run(loaded: Loaded, *, environ: Mapping[str, str], strict: bool = False, ver
 
     signals = _signals()
     journal = Journal(log, loaded, [lane.name for lane in made])
-    made.append(Lane(journal, Filter(), PACE, log))  # the last to be told
+    lanes.start([*made, Lane(journal, Filter(), PACE, log)])  # the journal is told last
     watcher = threading.Thread(
         target=_watch, args=(watch, lanes, signals, log), name="kmetad-watch", daemon=True
     )
-    lanes.start(made)
     watcher.start()
     code = _wait(signals, loaded, log)
     watch.stop()
@@ -68,8 +64,15 @@ def run(loaded: Loaded, *, environ: Mapping[str, str], strict: bool = False, ver
     watcher.join(config.run.drain_timeout)
     log.info("kmetad.stopped")
     if code is None:
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # HUP: same process, new configuration
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # the same process, configured anew
     return code
+
+
+def _redirect_stdout() -> None:
+    """Standard output is the app's: what a plugin prints goes where the log goes, line by line."""
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
 
 
 def _signals() -> SimpleQueue[int]:

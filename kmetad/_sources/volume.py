@@ -49,6 +49,7 @@ class Volume:
         self.name = name
         self.path = path
         self.swapped = True
+        self._declared = frozenset(items or ())
         self._items = {} if kind == "files" else {**_BY_CONVENTION, **(items or {})}
         self._downward = kind == "downward" or (kind == "auto" and bool(items))
         self._undecided = kind == "auto" and not items
@@ -124,10 +125,14 @@ class Volume:
         differing |= {said.part for path, said in before.items() if now.get(path) is not said}
         together = dict(self._together)
         for part in differing:
-            values = _merged([now[path] for path in sorted(now) if now[path].part == part])
+            values = _merged([now[path] for path in self._in_order(now) if now[path].part == part])
             if values != together[part]:
                 together[part] = values
         return together
+
+    def _in_order(self, paths: Iterable[str]) -> list[str]:
+        """Who is to speak first where two files carry one key: what was declared, then by path."""
+        return sorted(paths, key=lambda path: (path not in self._declared, path))
 
     def _understand(self, path: str, content: bytes | Digest) -> _Said:
         """What a file says by its declaration, else by its name and form. Raises DecodeError."""
@@ -183,7 +188,7 @@ class _Said:
 
 
 def _merged(said: Iterable[_Said]) -> Mapping[str, Any]:
-    """Together, in the order of paths; the first to carry a key has it."""
+    """Together; the first to carry a key has it."""
     whole: list[_Said] = []
     values: dict[str, Any] = {}
     for one in said:
