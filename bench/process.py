@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 
@@ -35,10 +37,20 @@ def family(pid: int) -> list[int]:
     """A process and what it started, and so on."""
     found = [pid]
     for parent in found:
-        for thread in os.listdir(f"/proc/{parent}/task"):
-            with open(f"/proc/{parent}/task/{thread}/children") as file:
-                found += [int(child) for child in file.read().split()]
+        for children in _of_threads(parent, "children"):
+            found += [int(child) for child in children.split()]
     return found
+
+
+def _of_threads(pid: int, name: str) -> Iterator[str]:
+    """This file of each thread; of those that end meanwhile, nothing."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with (
+                suppress(FileNotFoundError, ProcessLookupError),
+                open(f"/proc/{pid}/task/{thread}/{name}") as file,
+            ):
+                yield file.read()
 
 
 def footprint(pid: int) -> Footprint:
@@ -72,11 +84,8 @@ def _leads_to_inotify(pid: int, descriptor: str) -> bool:
 
 def wakeups(pid: int) -> int:
     """Voluntary context switches of all present threads so far: each is a sleep, and so a wake-up."""
-    total = 0
-    for thread in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{thread}/status") as lines:
-            total += sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt"))
-    return total
+    lines = (line for status in _of_threads(pid, "status") for line in status.splitlines())
+    return sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt"))
 
 
 def settle(pids: list[int], quiet: float = 1.0, deadline: float = 15.0) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import kmetad as package
-from tests.cli import DEADLINE, Running, environment, eventually, inside, kmetad
+from tests.cli import DEADLINE, Running, environment, eventually, kmetad
 
 SCENES = [
     ("~ label       version            v1 → v2", "⇒ labels: told the load balancer: version=v2"),
@@ -137,7 +137,7 @@ def test_a_kept_demo_is_changed_from_a_second_terminal(own: dict[str, str], tmp_
 )
 def test_what_cannot_be_set(arguments: list[str], said: str, own: dict[str, str]) -> None:
     """Exit code 2, and why."""
-    done = inside("demo", *arguments, env=own)
+    done = kmetad("demo", *arguments, env=own)
     assert (done.stdout, done.returncode) == ("", 2)
     assert said in done.stderr
 
@@ -152,7 +152,7 @@ def test_fields_that_the_demo_cannot_change(own: dict[str, str]) -> None:
             ("other.limits.cpu=1", "app.limits.cpu"),
             ("app.limits.cpu=much", "quantity"),
         ):
-            done = inside("demo", "set", assignment, env=own)
+            done = kmetad("demo", "set", assignment, env=own)
             assert (done.stdout, done.returncode) == ("", 2)
             assert said in done.stderr
 
@@ -165,13 +165,13 @@ def test_a_directory_of_somebody_else_is_refused(
     place = tmp_path / f"kmetad-demo-{os.geteuid()}"
     place.mkdir()
     place.chmod(0o777)
-    done = inside("demo", *arguments, env=own)
+    done = kmetad("demo", *arguments, env=own)
     assert done.returncode == 2
     assert "isn't private" in done.stderr
     place.rmdir()
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     place.symlink_to(tmp_path / "elsewhere")
-    done = inside("demo", *arguments, env=own)
+    done = kmetad("demo", *arguments, env=own)
     assert done.returncode == 2
     assert str(place) in done.stderr
 
@@ -183,7 +183,7 @@ def test_the_rest_of_a_killed_demo_is_in_nobody_s_way(own: dict[str, str], tmp_p
         kept.process.kill()
         kept.wait()
     eventually(lambda: processes_of(tmp_path) == [])
-    assert "no demo is kept" in inside("demo", "set", "app.limits.cpu=2", env=own).stderr
+    assert "no demo is kept" in kmetad("demo", "set", "app.limits.cpu=2", env=own).stderr
     with Running("demo", "--keep", env=own) as again:
         again.out.until("--simulate")
 

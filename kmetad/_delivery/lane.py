@@ -131,11 +131,11 @@ class Lane:
     def _catch_up(self, cursor: Cursor, newest: Batch) -> tuple[Batch, Snapshot | None]:
         """Deliver until it is acknowledged. Answers how far it came, and where it gave up, if it did."""
         attempt = 0
-        if self._changes(cursor, newest):
-            self._settle()
         while not self._stopping:
-            newest = self._newest or newest
             changes = self._changes(cursor, newest)
+            if changes and attempt == 0 and self._settle():
+                newest = self._newest or newest
+                changes = self._changes(cursor, newest)
             if not changes:
                 cursor.acknowledge(newest.current)
                 break
@@ -149,6 +149,7 @@ class Lane:
                 self._log.error("lane.parked", attempts=attempt, until="the next change")
                 return newest, newest.current
             self._back_off(attempt)
+            newest = self._newest or newest
         return newest, None
 
     def _changes(self, cursor: Cursor, newest: Batch) -> tuple[AnyChange, ...]:
@@ -175,8 +176,11 @@ class Lane:
             self.busy_since = None
         return True
 
-    def _settle(self) -> None:
-        """Wait for a burst to end: ``debounce`` seconds of quiet, ``max_wait`` at most; then ``splay``."""
+    def _settle(self) -> bool:
+        """Wait for a burst to end: ``debounce`` seconds of quiet, ``max_wait`` at most; then ``splay``.
+
+        False where neither is asked for, so that nothing can have come meanwhile.
+        """
         pace = self.pace
         if pace.debounce:
             deadline = self._clock() + pace.max_wait
@@ -190,6 +194,7 @@ class Lane:
                     break
         if pace.splay:
             self._sleep(self._uniform(0.0, pace.splay))
+        return bool(pace.debounce or pace.splay)
 
     def _back_off(self, attempt: int) -> None:
         """Exponential, with full jitter: a fault that many pods share doesn't strike in step."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
+from fnmatch import translate
 
-from kmetad.events import AnyChange
+from kmetad.events import TYPES, AnyChange
 
 
 class Match:
@@ -16,7 +17,11 @@ class Match:
 
     def __init__(self, patterns: Sequence[str]) -> None:
         self.patterns = tuple(patterns)
-        self._globs = [(type_, glob) for type_, _, glob in (p.partition(":") for p in patterns)]
+        globs: dict[str, list[str]] = {}
+        for type_, _, glob in (pattern.partition(":") for pattern in patterns):
+            for named in TYPES if type_ == "*" else (type_,):
+                globs.setdefault(named, []).append(translate(glob))
+        self._matches = {type_: re.compile("|".join(these)).match for type_, these in globs.items()}
 
     def __call__(self, change: AnyChange) -> bool:
         """True if one of the patterns is for this change."""
@@ -24,7 +29,8 @@ class Match:
 
     def covers(self, type_: str, key: str) -> bool:
         """The same, for a type and a key."""
-        return any(t in (type_, "*") and fnmatchcase(key, glob) for t, glob in self._globs)
+        matches = self._matches.get(type_)
+        return matches is not None and matches(key) is not None
 
 
 class Filter:

@@ -24,24 +24,27 @@ def merge(readings: Sequence[Reading], previous: Snapshot) -> Snapshot:
     that no healthy one carries. Parts equal to the previous snapshot's are shared.
     """
     voices = [(name, content) for name, state, content in readings if state.speaks]
-    voices += [(name, content) for name, state, content in readings if not state.speaks]
+    if len(voices) < len(readings):
+        voices += [(name, content) for name, state, content in readings if not state.speaks]
     parts: dict[str, Mapping[str, Any]] = {}
-    origins: dict[str, str | Mapping[str, str]] = {}
-    for type_, part in _PARTS:
-        told = [(name, said) for name, content in voices if (said := getattr(content, part))]
-        if not told:
-            continue
-        if len(told) == 1:
-            origins[type_], parts[part] = told[0]
-            continue
-        values: dict[str, Any] = {}
-        speakers: dict[str, str] = {}
-        for name, said in reversed(told):  # the first speaks last, and so has the last word
-            values.update(said)
-            speakers.update(dict.fromkeys(said, name))
+    origins: dict[str, str | dict[str, str]] = {}
+    for name, content in voices:
+        for type_, part in _PARTS:
+            said = getattr(content, part)
+            if not said:
+                continue
+            if part not in parts:
+                parts[part], origins[type_] = said, name  # the usual case: one source for a part
+                continue
+            # Who spoke before has the say.
+            first = origins[type_]
+            speakers = dict.fromkeys(parts[part], first) if isinstance(first, str) else first
+            origins[type_] = {**dict.fromkeys(said, name), **speakers}
+            parts[part] = MappingProxyType({**said, **parts[part]})
+    for part, values in parts.items():
         before = getattr(previous, part)
-        parts[part] = before if before == values else MappingProxyType(values)
-        origins[type_] = speakers
+        if values is not before and values == before:
+            parts[part] = before
     states = {name: state for name, state, _ in readings}
     swapped = {name: content.swapped_ns for name, _, content in readings if content.swapped_ns is not None}
     return Snapshot(
