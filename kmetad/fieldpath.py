@@ -6,14 +6,9 @@ The paths are those of ``fieldRef`` and ``resourceFieldRef`` (Kubernetes docs, "
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from kmetad.errors import FieldPathError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from kmetad.metadata import Snapshot
 
 ANYWHERE = ("metadata.name", "metadata.namespace", "metadata.uid")
 """Fields for variables and for files of a volume."""
@@ -72,34 +67,6 @@ def parse(path: str) -> FieldPath:
     raise FieldPathError(_unknown(path))
 
 
-def lookup(snapshot: Snapshot, path: str) -> str | None:
-    """The text at a path, or None if it isn't there now.
-
-    All labels come as the kubelet writes them: sorted, ``KEY="VALUE"`` a line, quoted as
-    Go does. ``limits.cpu`` without a container is that of the container that was declared
-    without a name, or of the only one there is. Raises FieldPathError.
-    """
-    at = parse(path)
-    if at.type == "field":
-        return snapshot.fields.get(at.key)
-    if at.type in ("labels", "annotations"):
-        values: Mapping[str, str] = getattr(snapshot, at.type)
-        return "\n".join(f'{key}="{_quoted(values[key])}"' for key in sorted(values)) if values else None
-    if at.type == "resource":
-        return _resource(snapshot, at)
-    part, kind = (snapshot.labels, "labels") if at.type == "label" else (snapshot.annotations, "annotations")
-    # An item of a volume, or a variable, may carry one label alone.
-    return part.get(at.key, snapshot.fields.get(f"metadata.{kind}['{at.key}']"))
-
-
-def _resource(snapshot: Snapshot, at: FieldPath) -> str | None:
-    exact = snapshot.resources.get(f"{at.container}.{at.key}")
-    if exact is None and not at.container:
-        named = [value for key, value in snapshot.resources.items() if key.partition(".")[2] == at.key]
-        exact = named[0] if len(named) == 1 else None
-    return None if exact is None else str(exact)
-
-
 def _unknown(path: str) -> str:
     from difflib import get_close_matches  # for the way out alone
 
@@ -139,7 +106,7 @@ _ESCAPES = {
 }
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
     """As Go's ``strconv.Quote`` has it, without the quotation marks around."""
     return "".join(_ESCAPES.get(char) or (char if char.isprintable() else _code(ord(char))) for char in value)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
+from kmetad.fieldpath import parse, quoted
 from kmetad.quantity import Quantity
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
@@ -133,8 +134,26 @@ class Snapshot:
     def get(self, path: str) -> str | None:
         """The text at a field path (``metadata.labels['app']``, ``limits.cpu``); None if it isn't there now.
 
-        Raises FieldPathError if Kubernetes has no such path.
+        All labels come as the kubelet writes them: sorted, ``KEY="VALUE"`` a line, quoted as
+        Go does. ``limits.cpu`` without a container is that of the container that was declared
+        without a name, or of the only one there is. Raises FieldPathError if Kubernetes has
+        no such path.
         """
-        from kmetad.fieldpath import lookup
+        at = parse(path)
+        if at.type == "field":
+            return self.fields.get(at.key)
+        if at.type == "resource":
+            return self._resource(at.container, at.key)
+        values = self.labels if at.type in ("label", "labels") else self.annotations
+        if at.type in ("labels", "annotations"):
+            lines = [f'{key}="{quoted(values[key])}"' for key in sorted(values)]
+            return "\n".join(lines) if lines else None
+        # An item of a volume, or a variable, may carry one label alone, as a field.
+        return values.get(at.key, self.fields.get(f"metadata.{at.type}s['{at.key}']"))
 
-        return lookup(self, path)
+    def _resource(self, container: str, key: str) -> str | None:
+        resource = self.resources.get(f"{container}.{key}")
+        if resource is None and not container:
+            named = [value for name, value in self.resources.items() if name.partition(".")[2] == key]
+            resource = named[0] if len(named) == 1 else None
+        return None if resource is None else str(resource)

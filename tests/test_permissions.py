@@ -40,6 +40,14 @@ def test_a_file(open_path: Path) -> None:
     assert "SECRET" not in sentence
 
 
+def test_who_we_are(tmp_path: Path) -> None:
+    """User, group and the other groups of this very process."""
+    sentence = explain(DENIED, str(tmp_path))
+    assert f"which is user {os.geteuid()}, group {os.getegid()}" in sentence
+    others = [str(group) for group in os.getgroups() if group != os.getegid()]
+    assert (f"(also of {', '.join(others)})" in sentence) is bool(others)
+
+
 @pytest.mark.parametrize(("mode", "need"), [(0o311, "read (r)"), (0o444, "search (x)"), (0o000, "read (r)")])
 def test_a_directory(open_path: Path, mode: int, need: str) -> None:
     """Which of its permissions is missing."""

@@ -21,8 +21,9 @@ from kmetad import Batch
 from kmetad._sources.environment import Environment
 from kmetad._sources.volume import Volume as Source
 from kmetad._watch import Watch, watch
-from kmetad._watch.hints import Hint, Hints, system_hints
+from kmetad._watch.hints import Hint, Hints
 from kmetad._watch.observer import ObserverHints
+from kmetad._watch.system import system_hints
 from kmetad.testing.kubelet import Volume
 
 DEADLINE = 20.0

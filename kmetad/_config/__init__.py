@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kmetad._config.lines import Lines as Lines
-    from kmetad._config.loading import Loaded as Loaded
+    from kmetad._config.loaded import Loaded as Loaded
     from kmetad._config.loading import find as find
     from kmetad._config.loading import load as load
     from kmetad._config.model import Config as Config
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "Lines": "lines",
-    "Loaded": "loading",
+    "Loaded": "loaded",
     "find": "loading",
     "load": "loading",
     "parse": "parsing",

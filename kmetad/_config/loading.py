@@ -4,29 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from kmetad._config.loaded import Loaded, unusable
 from kmetad._config.model import Config
-from kmetad._config.problems import Problem
 
 DEFAULT_FILE = "/etc/kmetad/kmetad.toml"
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A configuration, as far as it is usable, and everything that is wrong with it."""
-
-    config: Config
-    """Without what is faulty: faulty keys have their defaults, what has a name is left out."""
-    problems: tuple[Problem, ...] = ()
-    """In file order."""
-    file: str | None = None
-    """None where there is no file."""
-
-    @property
-    def fatal(self) -> bool:
-        """True where not even the app may be started."""
-        return any(problem.fatal for problem in self.problems)
 
 
 def find(option: str | None, environ: Mapping[str, str], default: str = DEFAULT_FILE) -> str | None:
@@ -61,8 +43,3 @@ def load(path: str | None) -> Loaded:
     from kmetad._config.parsing import parse
 
     return parse(text, path)
-
-
-def unusable(file: str, line: int, found: str, suggestion: str = "") -> Loaded:
-    """Nothing could be made of a file: the defaults, and why."""
-    return Loaded(Config(), (Problem(file, line, "", found, "", suggestion, fatal=True),), file)

@@ -11,7 +11,7 @@ import msgspec
 from kmetad._config.check import FAULT, Check
 from kmetad._config.kinds import NAME
 from kmetad._config.lines import Lines
-from kmetad._config.loading import Loaded, unusable
+from kmetad._config.loaded import Loaded, unusable
 from kmetad._config.model import RESERVED_KEYS, Config, PluginKeys, PluginTable
 from kmetad._config.problems import in_file_order
 from kmetad._config.rules import RULES

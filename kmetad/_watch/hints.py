@@ -6,7 +6,6 @@ may have changed. What did change is found by reading them.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -49,14 +48,3 @@ class Hints(Protocol):
 
     def close(self) -> None:
         """Give back what the kernel lent."""
-
-
-def system_hints(platform: str = sys.platform) -> Hints:
-    """The best backend of this system."""
-    if platform == "linux":
-        from kmetad._watch.inotify import InotifyHints
-
-        return InotifyHints()
-    from kmetad._watch.observer import ObserverHints
-
-    return ObserverHints()

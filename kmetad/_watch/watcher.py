@@ -16,7 +16,8 @@ from types import TracebackType
 from kmetad._diff import diff
 from kmetad._sources.content import NOTHING, Content, Source
 from kmetad._sources.merge import merge
-from kmetad._watch.hints import Hint, Hints, system_hints
+from kmetad._watch.hints import Hint, Hints
+from kmetad._watch.system import system_hints
 from kmetad.errors import SourceLost, SourceUnreadable
 from kmetad.events import Batch
 from kmetad.metadata import Snapshot, SourceState, SourceStatus
