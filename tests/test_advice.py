@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from kmetad._daemon import advice
-from kmetad.metadata import Snapshot
+from kmetad.metadata import Resource, Snapshot
+from kmetad.quantity import Quantity
 
 ROOT = "24 1 0:22 /{root} {point} ro,relatime - tmpfs tmpfs rw\n"
 
@@ -65,6 +66,19 @@ def test_label_only_in_the_environment() -> None:
     declared = ["metadata.labels['zone']", "metadata.annotations['a']", "metadata.name"]
     assert len(advice.of_environment(declared, Snapshot())) == 2
     assert not advice.of_environment(declared[:1], Snapshot(labels={"zone": "a"}))
+
+
+def test_bare_numbers() -> None:
+    """A resource whose divisor nobody declared is said to be a number, with what to write."""
+    declared = Resource(250, Quantity("1m"))
+    snapshot = Snapshot(
+        resources={".limits.cpu": Resource(2), "web.limits.cpu": Resource(3), "a.limits.memory": declared},
+        origins={"resource": "podinfo"},
+    )
+    first, second = advice.of_resources(snapshot)
+    assert first.startswith("podinfo: limits.cpu is the bare number 2, ")
+    assert first.endswith('{ resource = "limits.cpu", divisor = "1" }')
+    assert second.startswith("podinfo: limits.cpu of web is the bare number 3, ")
 
 
 def test_match_that_matches_nothing() -> None:

@@ -83,7 +83,7 @@ def test_a_wide_terminal_has_deeds_beside_changes(own: dict[str, str]) -> None:
             break
         shown += data
     os.close(master)
-    assert demo.wait(DEADLINE) == 0
+    assert demo.wait(DEADLINE) == 0, shown.decode()
     assert time.monotonic() - started < DEADLINE
     assert b"\033[" in shown
     plain = re.sub("\033\\[[0-9]+m", "", shown.decode())

@@ -22,6 +22,7 @@ def of_all(config: Config, snapshot: Snapshot) -> list[str]:
     declared = [item if isinstance(item, str) else item.field or "" for item in config.env.values()]
     advice = of_volumes({name: volume.path for name, volume in config.volumes.items()})
     advice += of_environment(declared, snapshot)
+    advice += of_resources(snapshot)
     for name, table in config.plugins.items():
         advice += of_match(name, table.match, snapshot)
     return advice
@@ -56,6 +57,22 @@ def of_environment(declared: Iterable[str], snapshot: Snapshot) -> list[str]:
                     f"{path} is only in the environment, which never follows the Pod; "
                     f"project metadata.{part} into a downwardAPI volume"
                 )
+    return advice
+
+
+def of_resources(snapshot: Snapshot) -> list[str]:
+    """Requests and limits that are bare numbers, since nobody declared their divisor."""
+    advice = []
+    for key, value in snapshot.resources.items():
+        if value.divisor is None:
+            container, _, resource = key.partition(".")
+            of_container = f" of {container}" if container else ""
+            source = snapshot.source_of("resource", key)
+            advice.append(
+                f"{source}: {resource}{of_container} is the bare number {value.number}, whose unit nobody can know; "
+                f"declare the divisor that the Pod's manifest has (1 where it has none): "
+                f'{{ resource = "{resource}", divisor = "1" }}'
+            )
     return advice
 
 
