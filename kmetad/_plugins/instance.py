@@ -11,14 +11,13 @@ import inspect
 import pluggy
 
 from kmetad import hookspecs
+from kmetad._plugins.hooks import hooks_of
 from kmetad._plugins.load import Loaded
 from kmetad._plugins.place import where
 from kmetad.errors import PluginError
 from kmetad.events import TYPES, Batch
 from kmetad.hookspecs import Context
 from kmetad.metadata import Snapshot
-
-_PREFIX = "kmetad_"
 
 
 class Instance:
@@ -30,6 +29,8 @@ class Instance:
         manager = pluggy.PluginManager("kmetad")
         manager.add_hookspecs(hookspecs)
         manager.register(plugin, name)
+        manager.check_pending()
+        self.manager = manager
         # Looked up once: a plugin with one hook costs one call for each batch.
         called = {
             caller.name: getattr(manager.hook, caller.name)
@@ -91,39 +92,15 @@ def make(loaded: Loaded, name: str, options: object | None, context: Context) ->
         raise PluginError(
             f"plugins.{name}: making it raised {type(error).__name__}: {error}{where(error)}"
         ) from error
-    return Instance(name, plugin)
+    try:
+        return Instance(name, plugin)
+    except pluggy.PluginValidationError as error:
+        # The class was looked through before; left is what __init__ did to its object.
+        raise PluginError(f"plugins.{name}: {str(error).replace(chr(10), ', ')}") from error
 
 
 def check_hooks(plugin: type, name: str, origin: str) -> None:
-    """Misspelt hooks, unmarked ones, wrong arguments, or none at all: raises PluginError with what was meant."""
-    known = {hook: spec for hook, spec in vars(hookspecs).items() if hook.startswith(_PREFIX)}
-    found = 0
-    for attribute in dir(plugin):
-        method = inspect.getattr_static(plugin, attribute)
-        marked = getattr(getattr(plugin, attribute), "kmetad_impl", None) is not None
-        if not attribute.startswith(_PREFIX) and not marked:
-            continue
-        place = f"plugins.{name}: {plugin.__name__}.{attribute} of {origin}"
-        if attribute not in known:
-            raise PluginError(f"{place} is no hook of kmetad{_meant(attribute, list(known))}")
-        if not marked:
-            raise PluginError(f"{place} isn't marked: put @kmetad.hookimpl above it")
-        allowed = list(inspect.signature(known[attribute]).parameters)
-        asked = list(inspect.signature(method).parameters)[1:]
-        wrong = [argument for argument in asked if argument not in allowed]
-        if wrong:
-            offers = ", ".join(allowed) or "no argument"
-            raise PluginError(f"{place} asks for {', '.join(wrong)}; this hook has {offers}")
-        found += 1
-    if not found:
-        raise PluginError(
-            f"plugins.{name}: {plugin.__name__} of {origin} has no hook; mark one with @kmetad.hookimpl: "
-            + ", ".join(sorted(known))
-        )
-
-
-def _meant(name: str, known: list[str]) -> str:
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(sorted(known))}"
+    """Raises PluginError, a line a fault: misspelt hooks, unmarked ones, wrong arguments, or none at all."""
+    _, faults = hooks_of(plugin, origin)
+    if faults:
+        raise PluginError("\n".join(f"plugins.{name}: {fault}" for fault in faults))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-import stat
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from kmetad._plugins.place import where
+from kmetad._plugins.trust import untrusted
 from kmetad.errors import PluginError
+
+RESERVED_KEYS = ("use", "module", "path", "match", "lane")
+"""Keys of every plugin's table that are kmetad's own, so that no plugin can have them as options."""
 
 GROUP = "kmetad"
 """The entry-point group of plugins; each entry is a module that holds a class ``Plugin``."""
@@ -36,13 +39,12 @@ class Installed:
 
 
 def load(name: str, *, use: str | None = None, module: str | None = None, path: str | None = None) -> Loaded:
-    """The plugin of ``[plugins.NAME]``: of a file, of a module, or installed as ``use`` (NAME, if all are None).
+    """The plugin of ``[plugins.NAME]``: of a file, of a module, or installed as ``use`` (else as NAME).
 
     Raises PluginError; whatever the plugin's own code raises while it is imported
     is told in it.
     """
     if path is not None:
-        refuse_if_others_may_write(name, path)
         found, origin = _import_file(name, path), path
     elif module is not None:
         found, origin = _import(name, module), f"module {module}"
@@ -52,7 +54,11 @@ def load(name: str, *, use: str | None = None, module: str | None = None, path: 
     plugin = getattr(found, "Plugin", None)
     if not isinstance(plugin, type):
         raise PluginError(f"plugins.{name}: {origin} has no class Plugin")
-    return Loaded(plugin, getattr(found, "Options", None), origin)
+    options_type = getattr(found, "Options", None)
+    faults = [] if options_type is None else _wrong_options(options_type)
+    if faults:
+        raise PluginError("\n".join(f"plugins.{name}: Options of {origin} {fault}" for fault in faults))
+    return Loaded(plugin, options_type, origin)
 
 
 def installed() -> list[Installed]:
@@ -74,48 +80,16 @@ def installed() -> list[Installed]:
     return sorted(found, key=lambda plugin: plugin.name)
 
 
-def refuse_if_others_may_write(name: str, path: str) -> None:
-    """Refuse a file that somebody else could replace: its code would run with our rights.
-
-    The resolved file and each directory above it must belong to root or to us, and be
-    writable by nobody else; a sticky directory is as good, and so is a read-only mount.
-    Raises PluginError.
-    """
-    real = os.path.realpath(path)
-    if not os.path.isfile(real):
-        raise PluginError(f"plugins.{name}.path: {path} is no file")
-    for place in _with_parents(real):
-        status = os.stat(place)
-        if os.statvfs(place).f_flag & os.ST_RDONLY:
-            continue
-        shared = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-        sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
-        if status.st_uid not in (0, os.geteuid()):
-            reason, remedy = f"belongs to user {status.st_uid}", "chown it to root"
-        elif shared and not sticky:
-            reason, remedy = f"is writable by others (mode {status.st_mode & 0o7777:04o})", "chmod go-w it"
-        else:
-            continue
-        raise PluginError(
-            f"plugins.{name}.path: {place} {reason}, so somebody else could change what runs here; {remedy}, "
-            f"or mount it read-only"
-        )
-
-
-def _with_parents(path: str) -> Iterator[str]:
-    while True:
-        yield path
-        parent = os.path.dirname(path)
-        if parent == path:
-            return
-        path = parent
-
-
 def _entry(name: str, use: str) -> Installed:
     there = installed()
-    for plugin in there:
-        if plugin.name == use:
-            return plugin
+    matching = [plugin for plugin in there if plugin.name == use]
+    if len({plugin.module for plugin in matching}) > 1:
+        owners = " and ".join(f"{plugin.distribution} {plugin.version}" for plugin in matching)
+        raise PluginError(
+            f"plugins.{name}: {owners} both bring a plugin {use!r}; uninstall one, or name one by its module"
+        )
+    if matching:
+        return matching[0]
     from difflib import get_close_matches
 
     names = [plugin.name for plugin in there]
@@ -151,23 +125,49 @@ def _import(name: str, module: str) -> Any:
         raise _raised(name, f"importing {module}", error) from error
 
 
-def _import_file(name: str, path: str) -> Any:
-    from importlib.util import module_from_spec, spec_from_file_location
+def _import_file(name: str, path: str) -> ModuleType:
+    """Run a file that nobody else could have put there, as a module of its own."""
+    try:
+        file, reasons = untrusted(os.path.abspath(path))
+        if reasons:
+            raise PluginError("\n".join(f"plugins.{name}.path: {reason}" for reason in reasons))
+        with open(file, "rb") as stream:
+            source = stream.read()
+    except FileNotFoundError:
+        raise PluginError(f"plugins.{name}.path: {path} is no file") from None
+    except OSError as error:
+        at = "" if error.filename in (None, path) else f" (at {error.filename})"
+        raise PluginError(f"plugins.{name}.path: {path}: {error.strerror}{at}") from None
+    from importlib.machinery import ModuleSpec
 
     # Two instances of one file are two modules: plugins share nothing by accident.
-    spec = spec_from_file_location(f"kmetad_plugin_{name.replace('-', '_').replace('.', '_')}", path)
-    if spec is None or spec.loader is None:
-        raise PluginError(f"plugins.{name}.path: {path} is no Python file (its name must end in .py)")
-    module = module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and msgspec look their module up there
+    module = ModuleType(f"kmetad_plugin_{name.replace('-', '_').replace('.', '_')}")
+    module.__file__ = file
+    module.__spec__ = ModuleSpec(module.__name__, None, origin=file)
+    sys.modules[module.__name__] = module  # dataclasses and msgspec look their module up there
     try:
-        spec.loader.exec_module(module)
-    except KeyboardInterrupt:
-        raise
+        # Not by Python's own loader: that would run what it finds in __pycache__, whoever put it there.
+        exec(compile(source, file, "exec", dont_inherit=True), module.__dict__)
     except BaseException as error:
-        del sys.modules[spec.name]
+        del sys.modules[module.__name__]
+        if isinstance(error, KeyboardInterrupt):
+            raise
         raise _raised(name, f"importing {path}", error) from error
     return module
+
+
+def _wrong_options(options_type: Any) -> list[str]:
+    """What is wrong with a plugin's Options; each completes a sentence that begins with it."""
+    from msgspec import Struct  # imported by whoever has Options
+
+    if not (isinstance(options_type, type) and issubclass(options_type, Struct)):
+        return ["is no msgspec.Struct; write class Options(msgspec.Struct, frozen=True)"]
+    faults = []
+    if not options_type.__struct_config__.frozen:
+        faults.append("isn't frozen; write class Options(msgspec.Struct, frozen=True)")
+    taken = [key for key in options_type.__struct_encode_fields__ if key in RESERVED_KEYS]
+    faults += (f"has {key}, which in every plugin's table is kmetad's own; rename it" for key in taken)
+    return faults
 
 
 def _raised(name: str, doing: str, error: BaseException) -> PluginError:

@@ -2,49 +2,49 @@
 
 from __future__ import annotations
 
+import json
 import os
+import select
 import signal
 import subprocess
-import threading
+import time
 from collections.abc import Mapping, Sequence
+from errno import E2BIG
 from typing import IO, Any
 
 from kmetad import Batch
 
-_LONGEST_VARIABLE = 128 * 1024 - 1  # MAX_ARG_STRLEN, execve(2): name, "=", value and NUL
+_LONGEST_VARIABLE = 128 * 1024 - 1  # MAX_ARG_STRLEN, execve(2): name, "=" and value; a NUL follows
+_NAMES = ("type", "op", "key", "old", "new", "source", "generation")
 _LONGEST_LINE = 4096
+_MOST_LINES = 1000
+_MOST_LEFT = 1 << 20
+"""Bytes that are still read after its end: what a pipe can hold at most (pipe(7))."""
 _PATIENCE = 1.0
+"""Seconds that the output of what was killed may take to end: nearly at once, unless somebody else has it."""
+_LOOK = 0.05
+"""Seconds between two looks whether it has ended, where the kernel has no pidfds (Linux 5.3)."""
 
 
 def run(command: Sequence[str], batch: Batch, timeout: float, log: Any) -> None:
     """Run it to its end, at most ``timeout`` seconds. Raises RuntimeError unless it exits with 0."""
+    process = _start(command, batch)
+    lines = _Lines(log, command[0])
     try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **variables(batch)},
-            start_new_session=True,  # so that all it starts can be killed with it
-        )
-    except OSError as error:
-        raise RuntimeError(f"{command[0]}: can't be run: {error.strerror}") from None
-    reader = threading.Thread(target=_log_lines, args=(process.stdout, log, command[0]), daemon=True)
-    reader.start()
-    late = threading.Event()
-    timer = threading.Timer(timeout, _kill, (process, late))
-    timer.start()
-    try:
-        _feed(process, batch.json_lines().encode("ascii"))
-        code = process.wait()
+        code = _attend(process, batch.json_lines().encode("ascii"), timeout, lines)
     finally:
-        timer.cancel()
-        # What it left behind may hold its output open; it isn't waited for long.
-        reader.join(_PATIENCE)
-    if late.is_set():
+        if process.returncode is None:  # too late, or kmetad is interrupted
+            os.killpg(process.pid, signal.SIGKILL)  # it isn't reaped yet, so the number is still its own
+            process.wait()
+            lines.read_to_end(process.stdout, _PATIENCE)
+        lines.end()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+    if code is None:
         raise RuntimeError(f"{command[0]}: not done after {timeout:g} s, so it was killed")
     if code:
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+        how = f"was ended by {_name_of(-code)}" if code < 0 else f"exited with {code}"
         raise RuntimeError(f"{command[0]}: {how}")
     log.info("reload.ran", command=command[0], changes=len(batch.changes))
 
@@ -53,40 +53,163 @@ def variables(batch: Batch) -> Mapping[str, str]:
     """``KMETAD_*`` for a batch of one change; what no environment can hold is left out."""
     if len(batch.changes) != 1:
         return {}
-    import json
-
     change = json.loads(batch.json_lines())
     found = {}
-    for name in ("type", "op", "key", "old", "new", "source", "generation"):
+    for name in _NAMES:
         value = change[name]
         text = "" if value is None else value if isinstance(value, str) else json.dumps(value)
         variable = f"KMETAD_{name.upper()}"
-        if "\0" not in text and len(os.fsencode(text)) + len(variable) + 1 <= _LONGEST_VARIABLE:
+        try:
+            size = len(os.fsencode(text))
+        except UnicodeEncodeError:
+            continue  # a lone surrogate that stands for no byte
+        if "\0" not in text and len(variable) + 1 + size <= _LONGEST_VARIABLE:
             found[variable] = text
     return found
 
 
-def _feed(process: subprocess.Popen[bytes], data: bytes) -> None:
+def _start(command: Sequence[str], batch: Batch) -> subprocess.Popen[bytes]:
+    # Variables that kmetad itself was started with say nothing of this batch.
+    ours = {f"KMETAD_{name.upper()}" for name in _NAMES}
+    inherited = {name: value for name, value in os.environ.items() if name not in ours}
+    own = dict(variables(batch))
+    try:
+        try:
+            return _spawn(command, inherited | own)
+        except OSError as error:
+            if error.errno != E2BIG:
+                raise
+            # All together must fit a quarter of the stack's limit (execve(2)); the JSON has both.
+            for name in ("KMETAD_OLD", "KMETAD_NEW"):
+                own.pop(name, None)
+            return _spawn(command, inherited | own)
+    except OSError as error:
+        raise RuntimeError(f"{command[0]}: can't be run: {error.strerror}") from None
+
+
+def _spawn(command: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command,
+        bufsize=0,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=env,
+        start_new_session=True,  # so that all it starts can be killed with it
+    )
+
+
+def _attend(process: subprocess.Popen[bytes], data: bytes, timeout: float, lines: _Lines) -> int | None:
+    """Feed it and read from it until it ends. Answers its exit code; None after ``timeout`` seconds.
+
+    Its own end counts, not that of its pipes: what it leaves in the background may hold them for ever.
+    """
     assert process.stdin is not None
+    assert process.stdout is not None
+    stdin, stdout = process.stdin.fileno(), process.stdout.fileno()
+    os.set_blocking(stdin, False)
+    os.set_blocking(stdout, False)
+    ended = _pidfd(process.pid)
+    poll = select.poll()
+    poll.register(stdin, select.POLLOUT)
+    poll.register(stdout, select.POLLIN)
+    if ended is not None:
+        poll.register(ended, select.POLLIN)
+    left = memoryview(data)
+    deadline = time.monotonic() + timeout
     try:
-        with process.stdin as stdin:
-            stdin.write(data)
+        while (code := process.poll()) is None:
+            wait = deadline - time.monotonic()
+            if wait <= 0:
+                return None
+            for ready, _ in poll.poll(1 + 1000 * (wait if ended is not None else min(wait, _LOOK))):
+                if ready == stdin:
+                    left = _write(stdin, left)
+                    if not left:
+                        poll.unregister(stdin)
+                        process.stdin.close()
+                elif ready == stdout and lines.read(stdout) == 0:
+                    poll.unregister(stdout)
+        more = _MOST_LEFT
+        while more > 0 and (count := lines.read(stdout)):
+            more -= count
+        return code
+    finally:
+        if ended is not None:
+            os.close(ended)
+
+
+def _write(stdin: int, left: memoryview) -> memoryview:
+    """Write what fits; answers what is left."""
+    try:
+        return left[os.write(stdin, left) :]
+    except BlockingIOError:
+        return left
     except BrokenPipeError:
-        pass  # it didn't want to know
+        return left[:0]  # it doesn't want to know
 
 
-def _kill(process: subprocess.Popen[bytes], late: threading.Event) -> None:
-    late.set()
+def _pidfd(pid: int) -> int | None:
     try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):  # not Linux, an older kernel, a seccomp filter
+        return None
 
 
-def _log_lines(output: IO[bytes], log: Any, command: str) -> None:
-    with output:
-        for line in iter(lambda: output.readline(_LONGEST_LINE), b""):
-            text = "".join(
-                c if c.isprintable() else " " for c in line.decode("utf-8", "replace").rstrip("\r\n")
-            )
-            log.info("reload.output", command=command, line=text)
+def _name_of(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most real-time signals have no name
+        return f"signal {number}"
+
+
+class _Lines:
+    """The lines of a command's output, logged as they come: so many at most, none longer than 4 KiB."""
+
+    def __init__(self, log: Any, command: str) -> None:
+        self._log = log
+        self._command = command
+        self._begun = b""
+        self._logged = 0
+        self._dropped = 0
+
+    def read(self, descriptor: int) -> int | None:
+        """Read what there is. Answers how many bytes; 0 at the end, None if there is nothing now."""
+        try:
+            data = os.read(descriptor, 65536)
+        except BlockingIOError:
+            return None
+        *whole, self._begun = (self._begun + data).split(b"\n")
+        for line in whole:
+            for at in range(0, len(line) or 1, _LONGEST_LINE):
+                self._log_line(line[at : at + _LONGEST_LINE])
+        while len(self._begun) > _LONGEST_LINE:
+            self._log_line(self._begun[:_LONGEST_LINE])
+            self._begun = self._begun[_LONGEST_LINE:]
+        return len(data)
+
+    def read_to_end(self, stream: IO[bytes] | None, patience: float) -> None:
+        """Read until all have closed it, so many seconds at most."""
+        assert stream is not None
+        poll = select.poll()
+        poll.register(stream, select.POLLIN)
+        deadline = time.monotonic() + patience
+        while (wait := deadline - time.monotonic()) > 0 and poll.poll(1 + 1000 * wait):
+            if self.read(stream.fileno()) == 0:
+                return
+
+    def end(self) -> None:
+        """Log a line that has no end, and how many were too many."""
+        if self._begun:
+            self._log_line(self._begun)
+        if self._dropped:
+            self._log.warning("reload.output_dropped", command=self._command, lines=self._dropped)
+
+    def _log_line(self, line: bytes) -> None:
+        if self._logged == _MOST_LINES:
+            self._dropped += 1
+            return
+        self._logged += 1
+        text = line.decode("utf-8", "replace").rstrip("\r")
+        clean = "".join(c if c.isprintable() else " " for c in text)
+        self._log.info("reload.output", command=self._command, line=clean)

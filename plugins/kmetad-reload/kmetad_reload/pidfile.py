@@ -6,6 +6,7 @@ import os
 import signal
 
 _LONGEST = 32
+_LARGEST = 2**31 - 1  # pid_t
 
 
 def send(number: signal.Signals, pid_file: str) -> int:
@@ -22,8 +23,8 @@ def send(number: signal.Signals, pid_file: str) -> int:
         ) from None
     except PermissionError:
         raise RuntimeError(
-            f"not permitted to signal process {pid} of {pid_file}: it runs as another user; run kmetad as the same "
-            f"user, or give it the capability KILL"
+            f"not permitted to signal process {pid} of {pid_file}: it runs as another user; "
+            f"run kmetad as the same user, or give it the capability KILL"
         ) from None
     return pid
 
@@ -31,11 +32,13 @@ def send(number: signal.Signals, pid_file: str) -> int:
 def read_pid(pid_file: str) -> int:
     """The number in a pid file. Raises RuntimeError."""
     try:
-        with open(pid_file, "rb") as file:
-            text = file.read(_LONGEST).strip()
+        # Not blocking: a named pipe would wait for a writer for ever.
+        with open(os.open(pid_file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            text = (file.read(_LONGEST) or b"").strip()
     except OSError as error:
         raise RuntimeError(
-            f"{pid_file} can't be read: {error.strerror}; is the app up, and in the same mount and process namespace?"
+            f"{pid_file} can't be read: {error.strerror}; "
+            f"is the app up, and in the same mount and process namespace?"
         ) from None
     if not text:
         raise RuntimeError(f"{pid_file} is empty: the app is starting, or ended")
@@ -43,6 +46,12 @@ def read_pid(pid_file: str) -> int:
         # Also refuses -1 and the like, which kill(2) takes for every process there is.
         raise RuntimeError(f"{pid_file} holds no process number")
     pid = int(text)
+    if pid > _LARGEST:
+        raise RuntimeError(f"{pid_file} holds no process number: it is too large for one")
+    if pid == os.getpid():
+        raise RuntimeError(
+            f"{pid_file} names process {pid}, which is kmetad itself: the app left a stale file"
+        )
     if pid == 0:
         raise RuntimeError(f"{pid_file} names process 0, which is our own process group to kill(2)")
     return pid

@@ -28,10 +28,16 @@ class Plugin:
     def __init__(self, options: Options, context: Context) -> None:
         if (options.command is None) == (options.signal is None):
             raise ValueError("set exactly one of command (a list) and signal (with pid_file)")
-        if options.command is not None and not options.command:
+        if options.command is not None and not any(options.command[:1]):
             raise ValueError("command is empty; set a program and its arguments")
-        if options.signal is not None and options.pid_file is None:
+        if any("\0" in argument for argument in options.command or ()):
+            raise ValueError("command holds a NUL, which no argument can")
+        if options.timeout <= timedelta():
+            raise ValueError("timeout has to be more than nothing")
+        if options.signal is not None and not options.pid_file:
             raise ValueError("signal needs pid_file, the file that holds the process's number")
+        if options.signal is None and options.pid_file is not None:
+            raise ValueError("pid_file is for signal only; remove it")
         self._command = options.command
         self._timeout = options.timeout.total_seconds()
         self._signal = None if options.signal is None else signal_of(options.signal)
