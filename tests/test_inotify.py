@@ -219,6 +219,13 @@ def test_stop_after_close_is_harmless(hints: InotifyHints) -> None:
     hints.close()
 
 
+def test_stop_from_a_signal_handler_while_it_closes(hints: InotifyHints) -> None:
+    """The handler runs on the thread that is inside ``close``, and must not wait for it."""
+    with hints._closing:
+        hints.stop()
+    assert hints.stopped()
+
+
 def test_mounting_over_is_told(tmp_path: Path) -> None:
     """A mount over the directory, of which inotify says nothing, and the unmount, are told."""
     code = """

@@ -212,11 +212,12 @@ class _Show:
         )
 
     def _see(self, watch: Watch) -> Batch:
+        """The batch that a scene leads to; the health of volumes (the node lacks inotify) is another story."""
         timer = threading.Timer(_SIGHT_SECONDS, watch.stop)
         timer.daemon = True
         timer.start()
         try:
-            return next(watch)
+            return next(batch for batch in watch if any(c.type != "source" for c in batch.changes))
         except StopIteration:
             raise self._stage.failed(f"nothing was seen of the change in {_SIGHT_SECONDS:g} s") from None
         finally:
@@ -224,7 +225,8 @@ class _Show:
 
     def _show(self, batch: Batch, *, required: bool) -> None:
         """Each change, and what a rule did about it."""
-        for change, line in zip(batch.changes, self._lines.changes(batch.changes), strict=True):
+        changes = [change for change in batch.changes if change.type != "source"]
+        for change, line in zip(changes, self._lines.changes(changes), strict=True):
             if required:
                 deed = self._stage.deed(change)
                 if deed is None:

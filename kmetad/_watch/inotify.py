@@ -60,7 +60,7 @@ class InotifyHints(EventDispatcher):
         self._paths: dict[int, set[str]] = {}  # by watch descriptor
         self._descriptors: dict[str, int] = {}
         self._poll = select.poll()
-        self._closing = threading.Lock()  # stop() may come while close() runs
+        self._closing = threading.RLock()  # stop() may come while close() runs, from a signal handler too
         self._wake = -1
         self._mounts = -1
         self._timeout_ms: float | None = None
