@@ -6,7 +6,7 @@ filtered where changes are delivered.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, cast
@@ -15,15 +15,23 @@ from kmetad.events import SUBJECTS, AnyChange
 from kmetad.metadata import Snapshot
 
 
-def diff(old: Snapshot, new: Snapshot) -> tuple[AnyChange, ...]:
-    """Every key in which the two differ, sources first, then by type and key."""
+def diff(
+    old: Snapshot, new: Snapshot, suspects: Mapping[str, Collection[str]] = MappingProxyType({})
+) -> tuple[AnyChange, ...]:
+    """Every key in which the two differ, sources first, then by type and key.
+
+    ``suspects``: by part, the only keys that may differ there, where somebody knows.
+    """
     changes: list[Any] = []
     for change, part in SUBJECTS:
         before: Mapping[str, Any] = getattr(old, part)
         after: Mapping[str, Any] = getattr(new, part)
         if before is after:  # parts that didn't change are shared
             continue
-        differing = {key for key, _ in before.items() ^ after.items()}
+        if part in suspects:
+            differing = {key for key in suspects[part] if before.get(key) != after.get(key)}
+        else:
+            differing = {key for key, _ in before.items() ^ after.items()}
         for key in sorted(differing):
             speaker = new if key in after else old
             source = speaker.source_of(change.type, key)

@@ -7,8 +7,9 @@ from types import MappingProxyType
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kmetad._diff import diff
 from kmetad._sources.content import Content
-from kmetad._sources.merge import Reading, merge
+from kmetad._sources.merge import Reading, merge, step
 from kmetad.metadata import Snapshot, SourceState
 
 HEALTHY, POLLING, LOST = SourceState(), SourceState("polling", 1, "x"), SourceState("lost", 1, "x")
@@ -61,3 +62,36 @@ def test_one_source_is_not_copied() -> None:
     merged = merge([("s", HEALTHY, Content(labels=labels)), ("env", HEALTHY, Content())], Snapshot())
     assert merged.labels is labels
     assert merged.source_of("label", "a") == "s"
+
+
+@st.composite
+def _lives(draw: st.DrawFn) -> list[list[Reading]]:
+    """Readings of the same sources, one after the other, sharing what didn't change between them."""
+    maps = st.dictionaries(st.sampled_from("abcd"), st.sampled_from("123"), max_size=4).map(MappingProxyType)
+    contents = draw(st.lists(st.builds(Content, labels=maps, fields=maps), min_size=1, max_size=4))
+    life: list[list[Reading]] = [[(f"s{n}", HEALTHY, content) for n, content in enumerate(contents)]]
+    for _ in range(draw(st.integers(1, 5))):
+        now = list(life[-1])
+        for at in draw(st.sets(st.integers(0, len(now) - 1), max_size=2)):
+            name, state, old = now[at]
+            labels, fields = (draw(st.one_of(st.just(part), maps)) for part in (old.labels, old.fields))
+            swapped = draw(st.one_of(st.none(), st.integers(1, 9)))
+            state = draw(st.sampled_from([state, state, HEALTHY, LOST]))
+            now[at] = (name, state, Content(labels=labels, fields=fields, swapped_ns=swapped))
+        life.append(now)
+    return life
+
+
+@given(_lives())
+def test_a_step_says_what_merging_afresh_says(life: list[list[Reading]]) -> None:
+    """Step by step comes to the same snapshot, by the same speakers, and to the same difference."""
+    snapshot, before = Snapshot(), list[Reading]()
+    for now in life:
+        previous = snapshot
+        afresh = merge(now, previous)
+        snapshot, suspects = step(now, previous, before)
+        before = now
+        assert snapshot == afresh
+        assert (snapshot.origins, snapshot.swapped) == (afresh.origins, afresh.swapped)
+        assert snapshot.generation == afresh.generation
+        assert diff(previous, snapshot, suspects) == diff(previous, snapshot)

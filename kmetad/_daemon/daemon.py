@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import Mapping
 from io import TextIOWrapper
-from queue import SimpleQueue
 from typing import Any
 
 from kmetad import _log
@@ -51,9 +50,9 @@ def run(loaded: Loaded, *, environ: Mapping[str, str], strict: bool = False, ver
     for sentence in pending(config):
         log.warning("config.not_in_this_version", what=sentence)
 
-    signals = _signals()
+    signals = _Signals()
     journal = Journal(log, loaded, [lane.name for lane in made])
-    lanes.start([*made, Lane(journal, Filter(), PACE, log)])  # the journal is told last
+    lanes.start(made, last=Lane(journal, Filter(), PACE, log))
     watcher = threading.Thread(
         target=_watch, args=(watch, lanes, signals, log), name="kmetad-watch", daemon=True
     )
@@ -75,23 +74,40 @@ def _redirect_stdout() -> None:
         sys.stdout.reconfigure(line_buffering=True)
 
 
-def _signals() -> SimpleQueue[int]:
-    """A queue that gets TERM, INT and HUP. Handlers do nothing but enqueue."""
-    queue: SimpleQueue[int] = SimpleQueue()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda received, _frame: queue.put(received))
-    return queue
+class _Signals:
+    """TERM, INT and HUP, in the order in which they came.
+
+    The interpreter's C handler writes each into a pipe (``set_wakeup_fd``). A queue filled
+    by a Python handler would lose one that comes just before the main thread falls asleep.
+    """
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._write, False)  # as set_wakeup_fd asks for
+        signal.set_wakeup_fd(self._write)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda _number, _frame: None)
+
+    def get(self) -> int:
+        """Sleep until there is one."""
+        return os.read(self._read, 1)[0]
+
+    def put(self, number: int) -> None:
+        """As if it had come. From any thread."""
+        os.write(self._write, bytes((number,)))
 
 
-def _wait(signals: SimpleQueue[int], loaded: Loaded, log: Any) -> int | None:
+def _wait(signals: _Signals, loaded: Loaded, log: Any) -> int | None:
     """Sleep until kmetad has to end. The exit code; None if it is to start anew with a new configuration."""
     while True:
         received = signals.get()
         if received == _DIED:
             return OWN_FAILURE
-        if received != signal.SIGHUP:
+        if received in (signal.SIGTERM, signal.SIGINT):
             log.info("kmetad.stopping", signal=signal.Signals(received).name)
             return 0
+        if received != signal.SIGHUP:
+            continue  # of a handler that a plugin has set up
         again = load(loaded.file)
         if not again.problems:
             log.info("config.reloading", file=again.file)
@@ -101,7 +117,7 @@ def _wait(signals: SimpleQueue[int], loaded: Loaded, log: Any) -> int | None:
         log.error("config.kept", reason="the new configuration has faults; the one before stays in force")
 
 
-def _watch(watch: Watch, lanes: Lanes, signals: SimpleQueue[int], log: Any) -> None:
+def _watch(watch: Watch, lanes: Lanes, signals: _Signals, log: Any) -> None:
     """The watching thread: wait, read, compare (all by ``Watch``), deliver."""
     try:
         with watch:

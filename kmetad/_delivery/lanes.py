@@ -11,6 +11,9 @@ from typing import Any
 from kmetad._delivery.lane import Lane
 from kmetad.events import Batch
 
+_HEAD_START = 0.001
+"""Seconds that the other lanes have before the last one is told."""
+
 
 class Lanes:
     """The lanes of a daemon; ``log`` gets what is wrong with them."""
@@ -19,22 +22,31 @@ class Lanes:
         self._log = log
         self._clock = clock
         self._lanes: Sequence[Lane] = ()
+        self._others: Sequence[Lane] = ()
+        self._last: Lane | None = None
         self._armed = False
         self._told: dict[str, float] = {}  # by lane, the entry that was called stuck
         self._calls: SimpleQueue[bool] = SimpleQueue()
 
-    def start(self, lanes: Sequence[Lane]) -> None:
-        """Start them all, and the thread that notices stuck ones."""
-        self._lanes = lanes
+    def start(self, lanes: Sequence[Lane], last: Lane | None = None) -> None:
+        """Start them all, and the thread that notices stuck ones. ``last``: one more, told after the others."""
+        self._others = lanes
+        self._last = last
+        lanes = self._lanes = lanes if last is None else [*lanes, last]
         for lane in lanes:
             lane.start()
         if lanes:
             threading.Thread(target=self._notice_stuck, name="kmetad-timeouts", daemon=True).start()
 
     def offer(self, batch: Batch) -> None:
-        """This is the newest for all of them. Never blocks."""
-        for lane in self._lanes:
+        """This is the newest for all of them. Takes about a millisecond, whatever they do."""
+        for lane in self._others:
             lane.offer(batch)
+        if self._last is not None:
+            if self._others:
+                # Asleep, this thread is out of their way: they need the interpreter's lock now.
+                time.sleep(_HEAD_START)
+            self._last.offer(batch)
 
     def stop(self, timeout: float) -> None:
         """Let each lane finish its present hook and call ``on_stop``: so many seconds for all together."""

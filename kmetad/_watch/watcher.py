@@ -15,7 +15,7 @@ from types import TracebackType
 
 from kmetad._diff import diff
 from kmetad._sources.content import NOTHING, Content, Source
-from kmetad._sources.merge import merge
+from kmetad._sources.merge import Reading, step
 from kmetad._watch.hints import Hint, Hints
 from kmetad._watch.system import system_hints
 from kmetad.errors import SourceLost, SourceUnreadable
@@ -61,7 +61,13 @@ class Watch:
         self._rescan = rescan
         self._clock = clock
         self._hints = hints if hints is not None else system_hints()
-        self._followed = [_Followed(source, self._hints) for source in sources]
+        self._followed = [_Followed(at, source, self._hints) for at, source in enumerate(sources)]
+        self._by_path: dict[str | None, list[_Followed]] = {}
+        for followed in self._followed:
+            self._by_path.setdefault(followed.path, []).append(followed)
+        self._polled: set[_Followed] = set()
+        self._readings: list[Reading] = [followed.reading for followed in self._followed]
+        self._told: list[Reading] = []  # the readings that the snapshot was made of
         self._batches = self._run()
 
     def __iter__(self) -> Watch:
@@ -95,7 +101,7 @@ class Watch:
             next_rescan = self._clock() + self._rescan
             while True:
                 if differs and (batch.changes or not batch.previous.generation):
-                    self.snapshot = batch.current
+                    self.snapshot, self._told = batch.current, self._readings.copy()
                     yield batch
                 hint = self._hints.wait(self._patience(next_rescan))
                 if self._hints.stopped():
@@ -117,7 +123,7 @@ class Watch:
         """
         now = self._clock()
         looked = False
-        for followed in self._followed:
+        for followed in self._worth_a_look(hint):
             if hint.everything or (hint.mounts and followed.is_elsewhere()):
                 followed.look(now, anew=True, lost_hints=lost)
             elif followed.path in hint.ended:
@@ -128,22 +134,35 @@ class Watch:
             elif followed.next_poll is None or now < followed.next_poll or not followed.poll(now):
                 continue
             looked = True
+            self._readings[followed.at] = followed.reading
+            if followed.next_poll is None:
+                self._polled.discard(followed)
+            else:
+                self._polled.add(followed)
         return looked
 
+    def _worth_a_look(self, hint: Hint) -> list[_Followed]:
+        """Of many sources the few that a hint is about, and those that are polled."""
+        if hint.everything or hint.mounts:
+            return self._followed
+        named = [followed for path in hint.touched | hint.ended for followed in self._by_path[path]]
+        return named + [followed for followed in self._polled if followed not in named]
+
     def _compare(self) -> Batch:
-        current = merge([(f.source.name, f.state, f.content) for f in self._followed], self.snapshot)
-        return Batch(diff(self.snapshot, current), self.snapshot, current, time.time_ns())
+        current, suspects = step(self._readings, self.snapshot, self._told)
+        return Batch(diff(self.snapshot, current, suspects), self.snapshot, current, time.time_ns())
 
     def _patience(self, next_rescan: float) -> float:
         """How long to sleep, in seconds: to the rescan, or to the next look at a source that is lost."""
-        polls = (f.next_poll for f in self._followed if f.next_poll is not None)
+        polls = (f.next_poll for f in self._polled if f.next_poll is not None)
         return max(0.0, min(polls, default=next_rescan) - self._clock())
 
 
 class _Followed:
     """One source: how it is watched, what was read of it last, and how it is."""
 
-    def __init__(self, source: Source, hints: Hints) -> None:
+    def __init__(self, at: int, source: Source, hints: Hints) -> None:
+        self.at = at
         self.source = source
         self.path = source.path
         self.content: Content = NOTHING
@@ -152,6 +171,11 @@ class _Followed:
         self._hints = hints
         self._watched: bool | None = None  # whether as a swapped directory; None: not at all
         self._identity: tuple[int, int] | None = None
+
+    @property
+    def reading(self) -> Reading:
+        """What was read last, and how the source is."""
+        return self.source.name, self.state, self.content
 
     def look(self, now: float, *, anew: bool = False, lost_hints: bool = False) -> None:
         """Have it watched, read it, and judge its health.
