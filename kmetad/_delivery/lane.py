@@ -141,7 +141,9 @@ class Lane:
                 break
             attempt += 1
             cursor.show(changes)
-            batch = Batch(changes, cursor.acknowledged, newest.current, newest.time_ns, attempt)
+            batch = newest
+            if attempt > 1 or changes is not newest.changes:
+                batch = Batch(changes, cursor.acknowledged, newest.current, newest.time_ns, attempt)
             if self._enter("on_change", lambda b=batch: self._instance.deliver(b), attempt=attempt):  # type: ignore[misc]
                 cursor.acknowledge(newest.current)
                 break

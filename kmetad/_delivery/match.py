@@ -45,4 +45,5 @@ class Filter:
         if not self.match.patterns and not self.ignore.patterns:
             return changes
         everything = not self.match.patterns
-        return tuple(c for c in changes if (everything or self.match(c)) and not self.ignore(c))
+        left = tuple([c for c in changes if (everything or self.match(c)) and not self.ignore(c)])
+        return changes if len(left) == len(changes) else left

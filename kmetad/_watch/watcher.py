@@ -96,9 +96,10 @@ class Watch:
     def _run(self) -> Generator[Batch]:
         """Wait, read, compare, tell. The first batch holds everything as added."""
         try:
-            differs = self._read(Hint(everything=True), lost=False)
+            now = self._clock()
+            next_rescan = now + self._rescan
+            differs = self._read(Hint(everything=True), now, lost=False)
             batch = self._compare()
-            next_rescan = self._clock() + self._rescan
             while True:
                 if differs and (batch.changes or not batch.previous.generation):
                     self.snapshot, self._told = batch.current, self._readings.copy()
@@ -107,21 +108,21 @@ class Watch:
                 if self._hints.stopped():
                     return
                 lost = hint.everything
-                if self._clock() >= next_rescan:
+                now = self._clock()
+                if now >= next_rescan:
                     hint.everything = True
-                    next_rescan = self._clock() + self._rescan
-                differs = self._read(hint, lost=lost)
+                    next_rescan = now + self._rescan
+                differs = self._read(hint, now, lost=lost)
                 if differs:
                     batch = self._compare()
         finally:
             self._hints.close()
 
-    def _read(self, hint: Hint, *, lost: bool) -> bool:
+    def _read(self, hint: Hint, now: float, *, lost: bool) -> bool:
         """Look at what the hint points to; True if anything may differ now.
 
         ``lost``: the kernel dropped notifications, which is a fault of each source.
         """
-        now = self._clock()
         looked = False
         for followed in self._worth_a_look(hint):
             if hint.everything or (hint.mounts and followed.is_elsewhere()):
