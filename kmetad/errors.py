@@ -18,6 +18,9 @@ None of them ever holds the content of a file (law: secrets never appear).
 
 from __future__ import annotations
 
+OWN_FAILURE = 125
+"""Exit code of ``kmetad run`` where kmetad itself failed, as env(1) has it: all others are the app's."""
+
 
 class KmetadError(Exception):
     """The root of them all."""

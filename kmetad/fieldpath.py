@@ -91,29 +91,3 @@ def _unknown(path: str) -> str:
         f"{sentence} There are {', '.join(_EXAMPLES)}, and limits.RESOURCE and requests.RESOURCE, also with "
         f"CONTAINER. before them, of {', '.join(_RESOURCES)} and hugepages-SIZE."
     )
-
-
-_ESCAPES = {
-    "\\": "\\\\",
-    '"': '\\"',
-    "\a": "\\a",
-    "\b": "\\b",
-    "\f": "\\f",
-    "\n": "\\n",
-    "\r": "\\r",
-    "\t": "\\t",
-    "\v": "\\v",
-}
-
-
-def quoted(value: str) -> str:
-    """As Go's ``strconv.Quote`` has it, without the quotation marks around."""
-    return "".join(_ESCAPES.get(char) or (char if char.isprintable() else _code(ord(char))) for char in value)
-
-
-def _code(code: int) -> str:
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8, as surrogateescape has it
-        return f"\\x{code - 0xDC00:02x}"
-    if code < 0x20 or code == 0x7F:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

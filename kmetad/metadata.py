@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from kmetad.fieldpath import parse, quoted
+from kmetad._goquote import encode
+from kmetad.fieldpath import parse
 from kmetad.quantity import Quantity
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
@@ -146,8 +147,7 @@ class Snapshot:
             return self._resource(at.container, at.key)
         values = self.labels if at.type in ("label", "labels") else self.annotations
         if at.type in ("labels", "annotations"):
-            lines = [f'{key}="{quoted(values[key])}"' for key in sorted(values)]
-            return "\n".join(lines) if lines else None
+            return encode(values).decode(errors="surrogateescape") if values else None
         # An item of a volume, or a variable, may carry one label alone, as a field.
         return values.get(at.key, self.fields.get(f"metadata.{at.type}s['{at.key}']"))
 

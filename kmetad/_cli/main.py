@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
-from kmetad.errors import KmetadError
+from kmetad.errors import OWN_FAILURE, KmetadError
 
 COMMANDS = {
     "run": "watch, and deliver changes to plugins",
@@ -25,8 +25,6 @@ COMMANDS = {
 """Each command, whose module has the same name, and what it does."""
 
 USAGE = 2
-OWN_FAILURE = 125
-"""Exit code of ``run`` for failures of kmetad itself, as env(1) and docker-run(1) have it."""
 
 
 class _Parser(argparse.ArgumentParser):

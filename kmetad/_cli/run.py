@@ -19,8 +19,7 @@ import os
 import sys
 
 from kmetad._cli import choose
-
-OWN_FAILURE = 125
+from kmetad.errors import OWN_FAILURE
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,8 +19,8 @@ from kmetad._delivery.lane import Lane
 from kmetad._delivery.lanes import Lanes
 from kmetad._delivery.match import Filter
 from kmetad._watch import Watch
+from kmetad.errors import OWN_FAILURE
 
-OWN_FAILURE = 125
 _DIED = 0
 """In the queue of signals: the watching thread ended by itself, which is a fault of kmetad."""
 
