@@ -231,6 +231,101 @@ def test_stop_ends_a_back_off() -> None:
     assert rig.end() == ["start", (("app", None, "a"),), "stop"]
 
 
+def test_told_between_deliveries() -> None:
+    """What ``tell`` is given waits for ``on_start``, then keeps its order; raised, it isn't tried again."""
+    rig = Rig(first=False)
+    fail_once = iter([RuntimeError("not yet")])
+
+    def fail() -> None:
+        rig.lane.tell("on_app_start", lambda: rig.plugin._tell("second"))
+        for failure in fail_once:
+            raise failure
+
+    def broken() -> None:
+        rig.plugin._tell("broken")
+        raise SystemExit
+
+    rig.plugin.on_start = fail
+    rig.lane.tell("on_app_start", broken)
+    with capture_logs() as logs:
+        rig.lane.offer(rig.pod.becomes())
+        rig.plugin.wait(5)
+    assert rig.end() == ["start", "start", "broken", "second", "second", "stop"]
+    assert [log["hook"] for log in logs] == ["on_start", "on_app_start"]
+
+
+def test_told_while_a_delivery_waits_for_its_next_try() -> None:
+    """Neither an idle lane nor a back-off delays the news."""
+    rig = Rig(Pace(debounce=0.05, max_wait=DEADLINE, retry_initial=3600.0, retry_max=3600.0))
+
+    def fail(batch: Batch) -> None:
+        raise RuntimeError("always")
+
+    rig.plugin.then = fail
+    rig.lane.tell("on_app_exit", lambda: rig.plugin._tell("idle"))
+    rig.plugin.wait(2)
+    rig.becomes(app="a")
+    rig.plugin.wait(3)
+    rig.lane.tell("on_app_exit", lambda: rig.plugin._tell("waiting"))
+    rig.plugin.wait(4)
+    rig.lane.tell("on_app_exit", lambda: rig.plugin._tell("last"))
+    assert rig.end() == ["start", "idle", (("app", None, "a"),), "waiting", "last", "stop"]
+
+
+def test_never_told_where_on_start_failed() -> None:
+    """A plugin that never started hears of nothing."""
+    rig = Rig(Pace(retry_initial=3600.0, retry_max=3600.0), first=False)
+
+    def fail() -> None:
+        raise RuntimeError("never")
+
+    rig.plugin.on_start = fail
+    rig.lane.tell("on_app_start", lambda: rig.plugin._tell("told"))
+    rig.lane.offer(rig.pod.becomes())
+    rig.plugin.wait(1)
+    assert rig.end() == ["start"]
+
+
+def test_all_lanes_have_begun() -> None:
+    """Said once, when the last ``on_start`` returned, that of ``last`` aside; without a lane at once."""
+    begun: list[str] = []
+    said, leave = threading.Event(), threading.Event()
+    quick, slow, blocked = Plugin(), Plugin(), Plugin()
+    fail_once = iter([RuntimeError("not yet")])
+
+    def wait_and_fail() -> None:
+        assert_(leave.wait(DEADLINE))
+        for failure in fail_once:
+            raise failure
+
+    slow.on_start = wait_and_fail
+    never = threading.Event()
+    blocked.on_start = lambda: assert_(never.wait(DEADLINE))
+    lanes = Lanes(structlog.get_logger)
+    log = structlog.get_logger()
+    lanes.start(
+        [Lane(plugin, Filter(), AT_ONCE, log) for plugin in (quick, slow)],
+        last=Lane(blocked, Filter(), AT_ONCE, log),
+        begun=lambda: (begun.append("all"), said.set()),
+    )
+    pod = Pod()
+    lanes.offer(pod.becomes())
+    quick.wait(1), slow.wait(1), blocked.wait(1)
+    lanes.offer(pod.becomes(app="a"))
+    quick.wait(2)
+    assert not begun
+    leave.set()
+    assert said.wait(DEADLINE)
+    never.set()
+    lanes.stop(DEADLINE)
+    assert begun == ["all"]
+
+    none = Lanes(structlog.get_logger)
+    none.start([], begun=lambda: begun.append("none"))
+    none.stop(DEADLINE)
+    assert begun == ["all", "none"]
+
+
 @pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt(), MemoryError()])
 def test_whatever_a_plugin_raises_stays_in_its_lane(error: BaseException) -> None:
     """Not even SystemExit ends the lane."""

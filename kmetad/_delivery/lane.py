@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -69,19 +70,32 @@ class Lane:
         self._uniform = uniform
         self._clock = clock
         self._newest: Batch | None = None
+        self._told: deque[tuple[str, Callable[[], None]]] = deque()
         self._nudges: SimpleQueue[None] = SimpleQueue()
         self._stopping = False
+        self._started = False
+        self._begun: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._run, name=f"kmetad-{self.name}", daemon=True)
 
     # -- from other threads ---------------------------------------------------------
 
-    def start(self) -> None:
-        """Start the thread; it waits for the first ``offer``."""
+    def start(self, begun: Callable[[], None] = lambda: None) -> None:
+        """Start the thread; it waits for the first ``offer``. ``begun`` is called on it after ``on_start``."""
+        self._begun = begun
         self._thread.start()
 
     def offer(self, batch: Batch) -> None:
         """This is the newest now."""
         self._newest = batch
+        self._nudges.put(None)
+
+    def tell(self, hook: str, call: Callable[[], None]) -> None:
+        """Have ``call`` called on the lane's thread, as the hook of that name: after ``on_start``, between deliveries.
+
+        In the order in which it was asked for; also what was asked for before ``stop``. What
+        it raises is logged, and it isn't tried again.
+        """
+        self._told.append((hook, call))
         self._nudges.put(None)
 
     def stop(self) -> None:
@@ -99,7 +113,10 @@ class Lane:
     def _run(self) -> None:
         cursor = self._begin()
         if cursor is not None:
+            self._started = True
+            self._begun()
             self._deliver_for_ever(cursor)
+            self._pass_on()
             self._enter("on_stop", self._instance.stop)
 
     def _begin(self) -> Cursor | None:
@@ -120,6 +137,7 @@ class Lane:
         looked_at: Batch | None = None
         parked_at: Snapshot | None = None
         while not self._stopping:
+            self._pass_on()
             newest = self._newest
             if newest is None or newest is looked_at:
                 self._nudges.get()
@@ -159,6 +177,11 @@ class Lane:
             return self._filter(newest.changes)  # nothing in between: the watcher has compared already
         return self._filter(cursor.pending(newest.current))
 
+    def _pass_on(self) -> None:
+        """Call what ``tell`` was given, once ``on_start`` has succeeded."""
+        while self._started and self._told:
+            self._enter(*self._told.popleft())
+
     def _enter(self, hook: str, call: Callable[[], None], *, attempt: int = 1) -> bool:
         """Call the plugin. False if it raised: whatever that was, it stays here."""
         self.busy_since = self._clock()
@@ -185,15 +208,17 @@ class Lane:
         """
         pace = self.pace
         if pace.debounce:
-            deadline = self._clock() + pace.max_wait
-            while not self._stopping:
-                patience = min(pace.debounce, deadline - self._clock())
+            newest, now = self._newest, self._clock()
+            quiet, deadline = now + pace.debounce, now + pace.max_wait
+            while not self._stopping and now < deadline:
                 try:
-                    self._nudges.get(timeout=max(0.0, patience))
+                    self._nudges.get(timeout=max(0.0, min(quiet, deadline) - now))
                 except Empty:
                     break
-                if self._clock() >= deadline:
-                    break
+                self._pass_on()
+                now = self._clock()
+                if newest is not self._newest:
+                    newest, quiet = self._newest, now + pace.debounce
         if pace.splay:
             self._sleep(self._uniform(0.0, pace.splay))
         return bool(pace.debounce or pace.splay)
@@ -204,10 +229,12 @@ class Lane:
         self._sleep(self._uniform(0.0, ceiling))
 
     def _sleep(self, seconds: float) -> None:
-        """Not longer than it takes ``stop`` to come; other nudges wait, for the newest is looked up anyway."""
+        """Not longer than it takes ``stop`` to come; of other nudges ``tell``'s are heeded, the newest waits."""
         deadline = self._clock() + seconds
+        self._pass_on()
         while not self._stopping and (left := deadline - self._clock()) > 0:
             try:
                 self._nudges.get(timeout=left)
             except Empty:
                 return
+            self._pass_on()

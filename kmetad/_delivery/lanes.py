@@ -28,13 +28,23 @@ class Lanes:
         self._told: dict[str, float] = {}  # by lane, the entry that was called stuck
         self._calls: SimpleQueue[bool] = SimpleQueue()
 
-    def start(self, lanes: Sequence[Lane], last: Lane | None = None) -> None:
-        """Start them all, and the thread that notices stuck ones. ``last``: one more, told after the others."""
+    def start(
+        self, lanes: Sequence[Lane], last: Lane | None = None, begun: Callable[[], None] = lambda: None
+    ) -> None:
+        """Start them all, and the thread that notices stuck ones. ``last``: one more, told after the others.
+
+        ``begun`` is called once, when ``on_start`` of each has succeeded, ``last`` aside:
+        on a lane's thread; where there is no lane, at once.
+        """
         self._others = lanes
         self._last = last
-        lanes = self._lanes = lanes if last is None else [*lanes, last]
+        self._lanes = lanes if last is None else [*lanes, last]
+        all_begun = _Countdown(len(lanes), begun)
         for lane in lanes:
-            lane.start()
+            lane.start(all_begun.one_less)
+        if last is not None:
+            last.start()
+        lanes = self._lanes
         if lanes:
             threading.Thread(target=self._notice_stuck, name="kmetad-timeouts", daemon=True).start()
 
@@ -96,3 +106,21 @@ class Lanes:
             return None
         self._armed = True
         return min(waits)
+
+
+class _Countdown:
+    """Calls ``then`` when ``one_less`` was called so many times, from whatever threads."""
+
+    def __init__(self, count: int, then: Callable[[], None]) -> None:
+        self._left = count
+        self._then = then
+        self._lock = threading.Lock()
+        if not count:
+            then()
+
+    def one_less(self) -> None:
+        with self._lock:
+            self._left -= 1
+            last = not self._left
+        if last:
+            self._then()
