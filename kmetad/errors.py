@@ -5,6 +5,7 @@
     KmetadError
     ├── ConfigError          the TOML, or what it names, is wrong; lists every problem found
     ├── PluginError          a plugin can't be found, loaded or made
+    ├── AppError             a plugin asks for something of the app, and it can't be had
     ├── DecodeError          a watched file isn't what Kubernetes writes (a ValueError)
     ├── FieldPathError       no such field path in Kubernetes (a ValueError)
     ├── QuantityError        no Kubernetes quantity (a ValueError)
@@ -36,6 +37,10 @@ class ConfigError(KmetadError):
 
 class PluginError(KmetadError):
     """A plugin can't be found, imported or constructed."""
+
+
+class AppError(KmetadError):
+    """What a plugin asks of the app can't be had: kmetad wraps none, or what wraps it has gone."""
 
 
 class DecodeError(KmetadError, ValueError):

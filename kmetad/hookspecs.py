@@ -12,12 +12,13 @@ is delivered again, against what is newest by then (``lane.retry``).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pluggy
 
+from kmetad.errors import AppError
 from kmetad.events import (
     AnnotationChange,
     Batch,
@@ -35,6 +36,53 @@ hookspec = pluggy.HookspecMarker("kmetad")
 hookimpl = pluggy.HookimplMarker("kmetad")
 
 
+_NO_APP = (
+    "kmetad wraps no app here that could be signalled or restarted: start the app with `kmetad run -- CMD`, "
+    "or name its command in [run]"
+)
+
+
+class App:
+    """The app that kmetad wraps (``kmetad run -- CMD``), and what a plugin may ask for.
+
+    This class itself is what there is where kmetad wraps none, as in a sidecar: asking
+    raises AppError, which says why. All may be used from any thread, in hooks and outside
+    of them, but not while the plugin is made: kmetad may only be checking it.
+    """
+
+    def __init__(self, *, wrapped: bool = False, why: str = _NO_APP) -> None:
+        self.wrapped = wrapped
+        """Whether there is one at all. A plugin that can't do without may raise AppError in its ``__init__``."""
+        self._why = why
+
+    @property
+    def pid(self) -> int:
+        """Its process, as far as the daemon has heard; 0 while it doesn't run (yet, or between two starts)."""
+        return 0
+
+    @property
+    def starts(self) -> int:
+        """How often it was started, as far as the daemon has heard."""
+        return 0
+
+    def signal(self, signal: int | str) -> None:
+        """Send it a signal, by number or name (``"HUP"``), to whom ``run.signal_scope`` says.
+
+        While it doesn't run, nothing happens: its next start finds everything as it is by
+        then. Raises ValueError for what is no signal, AppError where it can't be sent.
+        """
+        raise AppError(self._why)
+
+    def restart(self, reason: str = "") -> None:
+        """Stop it as ``[run]`` says, and start it again with its environment as it is by then.
+
+        ``reason`` goes on standard error, behind the instance's name. Asked for in
+        ``on_start``, ``on_change`` and the like, it is passed on when the delivery is acknowledged,
+        and not if that fails: then the hook is called again, and can ask again. Raises AppError.
+        """
+        raise AppError(self._why)
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What ``Plugin.__init__`` may take beside ``options``, by the name ``context``."""
@@ -45,6 +93,8 @@ class Context:
     """A structlog logger that says whose lines these are."""
     snapshot: Callable[[], Snapshot] = Snapshot
     """Answers what the Pod is now."""
+    app: App = field(default_factory=App)
+    """The app that kmetad wraps."""
 
 
 @hookspec
@@ -98,6 +148,36 @@ def kmetad_on_trust(change: TrustChange) -> None:
 @hookspec
 def kmetad_on_source(change: SourceChange) -> None:
     """A source was lost, recovered, or had faults meanwhile. Likewise, and first of the batch."""
+
+
+@hookspec
+def kmetad_on_app_start(pid: int, starts: int) -> None:
+    """The app that kmetad wraps was started, for the ``starts``-th time, as the process ``pid``.
+
+    Between two deliveries, after ``kmetad_on_start`` returned. Told again by a daemon that was
+    itself started anew while the app ran on. Raising is only logged.
+    """
+
+
+@hookspec
+def kmetad_on_app_exit(code: int, signal: int, starts: int) -> None:
+    """The app ended: its exit code as a shell has it (128 + n for a signal), and the signal's number or 0.
+
+    ``starts`` is that of its start. Likewise. What is left of kmetad's life after the last
+    exit is ``run.drain_timeout`` for everything together, ``kmetad_on_stop`` included.
+    """
+
+
+@hookspec(firstresult=True)
+def kmetad_app_env(snapshot: Snapshot) -> Mapping[str, str] | None:
+    """Variables for the app's next start, by name: all that the instance has to give, each time anew.
+
+    Asked for after ``kmetad_on_start``, and after each delivery, of which it is a part: if it raises, the
+    delivery has failed. They come on top of the container's variables and of ``[run.env]``;
+    of several instances that give one, the last in the TOML wins. A value that no environment
+    can hold (a NUL, over 128 KiB) is refused, and the one before stays. The app has them at its first
+    start only if ``run.start`` is ``"after-sync"``.
+    """
 
 
 @hookspec

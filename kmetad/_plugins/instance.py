@@ -7,6 +7,7 @@ and one plugin's fault is no other's.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 
 import pluggy
 
@@ -40,6 +41,9 @@ class Instance:
         self._start = called.get("kmetad_on_start")
         self._stop = called.get("kmetad_on_stop")
         self._change = called.get("kmetad_on_change")
+        self._app_start = called.get("kmetad_on_app_start")
+        self._app_exit = called.get("kmetad_on_app_exit")
+        self._app_env = called.get("kmetad_app_env")
         hooks = {type_: called.get(f"kmetad_on_{type_}") for type_ in TYPES}
         self._by_type = {type_: hook for type_, hook in hooks.items() if hook is not None}
 
@@ -57,6 +61,31 @@ class Instance:
                     hook(change=change)
         if self._change is not None:
             self._change(batch=batch)
+
+    def app_started(self, pid: int, starts: int) -> None:
+        """``on_app_start``."""
+        if self._app_start is not None:
+            self._app_start(pid=pid, starts=starts)
+
+    def app_exited(self, code: int, signal: int, starts: int) -> None:
+        """``on_app_exit``."""
+        if self._app_exit is not None:
+            self._app_exit(code=code, signal=signal, starts=starts)
+
+    def app_env(self, snapshot: Snapshot) -> Mapping[str, str]:
+        """``app_env``: variables for the app; empty without the hook. Raises TypeError for anything else."""
+        given = None if self._app_env is None else self._app_env(snapshot=snapshot)
+        if given is None:
+            return {}
+        if not isinstance(given, Mapping):
+            raise TypeError(f"kmetad_app_env answered {type(given).__name__}, expected a dict of texts")
+        for name, value in given.items():
+            if not isinstance(name, str) or not isinstance(value, str):
+                raise TypeError(
+                    f"kmetad_app_env answered {name!r} with a value of type {type(value).__name__}, "
+                    "expected texts: str() makes one"
+                )
+        return given
 
     def stop(self) -> None:
         """``on_stop``."""
