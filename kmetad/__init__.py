@@ -6,9 +6,10 @@ first used, so that a process pays for nothing else.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # `typing` itself is among what nobody pays for
 if TYPE_CHECKING:
+    from typing import Any
+
     from kmetad._diff import apply as apply
     from kmetad._diff import diff as diff
     from kmetad._watch import Watch as Watch

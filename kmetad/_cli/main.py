@@ -100,11 +100,10 @@ def _drop_output() -> None:
 
 def _dispatch(name: str, argv: list[str]) -> int:
     """Parse the arguments and call the command."""
-    # What follows `--` is the app's command line, of which argparse would eat a second `--`.
     wrapped = None
-    if name == "run" and "--" in argv:
-        at = argv.index("--")
-        argv, wrapped = argv[:at], argv[at + 1 :]
+    if name == "run":
+        own, wrapped = _module("run").split(argv[1:])  # the app's command line isn't argparse's to understand
+        argv = ["run", *own]
     parser = _Parser(
         prog="kmetad",
         description="Tells an app about its own Pod, and reacts when it changes.",

@@ -7,12 +7,13 @@ only wants defaults pays for neither tomllib nor the sources.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
+    from kmetad._config.finding import find as find
     from kmetad._config.lines import Lines as Lines
     from kmetad._config.loaded import Loaded as Loaded
-    from kmetad._config.loading import find as find
     from kmetad._config.loading import load as load
     from kmetad._config.model import Config as Config
     from kmetad._config.model import Lane as Lane
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "Lines": "lines",
     "Loaded": "loaded",
-    "find": "loading",
+    "find": "finding",
     "load": "loading",
     "parse": "parsing",
     "Config": "model",

@@ -1,28 +1,9 @@
-"""Finds the TOML and reads it. Without one, little more than the defaults is imported."""
+"""Reads the TOML. Without one, little more than the defaults is imported."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-
 from kmetad._config.loaded import Loaded, unusable
 from kmetad._config.model import Config
-
-DEFAULT_FILE = "/etc/kmetad/kmetad.toml"
-
-
-def find(option: str | None, environ: Mapping[str, str], default: str = DEFAULT_FILE) -> str | None:
-    """The file to load: ``-c``, else ``$KMETAD_CONFIG``, else the default if it is there. Empty: none."""
-    named = environ.get("KMETAD_CONFIG") if option is None else option
-    if named is not None:
-        return named or None
-    try:
-        os.lstat(default)  # a link that leads nowhere is there, and is a fault
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError:
-        pass  # loading it will tell why
-    return default
 
 
 def load(path: str | None) -> Loaded:

@@ -1,0 +1,74 @@
+"""What the supervisor and its daemon say to each other: one message a packet, over a SOCK_SEQPACKET pair.
+
+A message is a tuple of plain values, packed by ``marshal``: both ends run the same
+interpreter, and nothing has to be imported for it.
+
+========================================  =====================================================
+the daemon says
+========================================  =====================================================
+``run, settings``                         ``[run]`` as it is now; for the app's next start
+``checked``                               neither the TOML nor a plugin has a fault (``--strict``)
+``variable, name, value``                 a variable of the app's next start; None takes it back
+``environment``                           all variables of one snapshot have been said: they are in force
+``ready``                                 the first snapshot is read, and every ``on_start`` returned
+``signal, number``                        send it to the app, as ``signal_scope`` says
+``restart, reason``                       stop the app, and start it again
+========================================  =====================================================
+
+========================================  =====================================================
+the supervisor says
+========================================  =====================================================
+``app_started, pid, starts``              the app runs, for the so-manieth time; told to each new daemon
+``app_exited, code, signal, starts``      it ended: its code as a shell has it (128 + n), 0 or the signal
+``stop, seconds``                         end within so many seconds
+========================================  =====================================================
+"""
+
+from __future__ import annotations
+
+import marshal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from typing import Any
+
+VERSION = 1
+
+LONGEST = 1 << 18
+"""Bytes of a message. The longest variable that execve(2) takes, 128 KiB, fits, and into a socket's buffer too."""
+
+_FORMAT = 2
+"""Of marshal: the last that every Python of today writes in the same way."""
+
+
+def send(link: socket.socket, kind: str, *values: Any) -> bool:
+    """Send a message. False if the other end has gone, or has been asleep for so long that its queue is full."""
+    try:
+        link.send(marshal.dumps((VERSION, kind, *values), _FORMAT))
+    except OSError:
+        return False
+    return True
+
+
+def receive(link: socket.socket) -> tuple[str, tuple[Any, ...]] | None:
+    """The next message: its kind and its values. None once the other end has gone.
+
+    Raises BlockingIOError where none is there and ``link`` doesn't block, and ValueError
+    for what is no message of this version.
+    """
+    try:
+        packet = link.recv(LONGEST)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return None
+    if not packet:
+        return None
+    try:
+        version, kind, *values = marshal.loads(packet)
+    except (EOFError, TypeError, ValueError) as error:
+        raise ValueError(f"no message of kmetad: {error}") from None
+    if version != VERSION:
+        raise ValueError(f"a message of version {version}, where {VERSION} is spoken")
+    return kind, tuple(values)
