@@ -11,7 +11,7 @@ import tempfile
 import time
 from dataclasses import replace
 
-from bench import idle, latency, report
+from bench import idle, install, latency, report, start
 from bench.latency import Scenario
 
 SCENARIOS = tuple(Scenario(volumes, files, 20) for volumes in (1, 10, 100) for files in (1, 6))
@@ -25,6 +25,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one volume, a few rounds, a short idle time")
     parser.add_argument("--idle", type=float, metavar="SECONDS", help="how long to count idle wake-ups (20)")
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds of each scenario (20; quick: 4)")
+    parser.add_argument("--starts", type=int, metavar="N", help="starts of each wrapper (40; quick: 10)")
     options = parser.parse_args()
     if sys.platform != "linux":
         print("bench: needs Linux: it measures inotify and reads /proc", file=sys.stderr)
@@ -32,10 +33,14 @@ def main() -> int:
     seconds = options.idle or (5.0 if options.quick else 20.0)
     parent = MEMORY_FILES if os.access(MEMORY_FILES, os.W_OK) else None
     directory = tempfile.mkdtemp(prefix="kmetad-bench-", dir=parent)
+    programs = tempfile.mkdtemp(prefix="kmetad-bench-")  # nothing can be executed from a container's /dev/shm
     started = time.monotonic()
     machine = f"Python {platform.python_version()}, Linux {platform.release()}, {os.cpu_count()} cores"
     print(f"{machine}, volumes in {directory}")
     try:
+        installed = install.install(programs)
+        starts = start.measure(options.starts or (10 if options.quick else 40), installed, directory)
+        print("\n" + report.start_table(starts, installed), flush=True)
         latencies = []
         for number, planned in enumerate(QUICK if options.quick else SCENARIOS):
             scenario = replace(planned, rounds=options.rounds or planned.rounds)
@@ -44,12 +49,13 @@ def main() -> int:
             figures = latency.measure(scenario, home)
             latencies.append((scenario, figures))
             print("\n" + report.latency_table(scenario, figures), flush=True)
-        idles = idle.measure(seconds, (1,) if options.quick else (1, 10, 100), directory)
+        idles = idle.measure(seconds, (1,) if options.quick else (1, 10, 100), installed, directory)
         print("\n" + report.idle_table(idles, seconds))
-        print("\n" + report.targets(latencies, idles))
+        print("\n" + report.targets(latencies, starts, idles))
         print(f"Took {time.monotonic() - started:.0f} s; load {os.getloadavg()[0]:.1f}.")
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+        shutil.rmtree(programs, ignore_errors=True)
     return 0
 
 

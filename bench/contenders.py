@@ -45,7 +45,7 @@ def kmetad_command() -> list[str]:
     script = os.path.join(os.path.dirname(sys.executable), "kmetad")
     if os.path.exists(script):
         return [script]
-    return [sys.executable, "-c", "import sys; from kmetad._cli.main import main; sys.exit(main())"]
+    return [sys.executable, "-m", "kmetad"]
 
 
 def kmetad_toml(directory: str, volumes: Sequence[str], fifo: str | None) -> str:

@@ -53,6 +53,13 @@ def _of_threads(pid: int, name: str) -> Iterator[str]:
                 yield file.read()
 
 
+def command_line(pid: int) -> list[str]:
+    """The arguments that a process was started with; none if it is gone."""
+    with suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{pid}/cmdline") as file:
+        return file.read().split("\0")
+    return []
+
+
 def footprint(pid: int) -> Footprint:
     """Of one process. Raises OSError if it is gone."""
     kilobytes: dict[str, int] = {}
