@@ -7,6 +7,8 @@ cost the app more than a restart of the daemon.
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +24,7 @@ def run(overrides: Mapping[str, Any], *, file: str | None, strict: bool, verbose
     from kmetad._supervisor import signals
 
     mask = signals.block()
+    _occupy_closed_descriptors()
     if file is None:
         from kmetad._supervisor.settings import Settings
 
@@ -57,3 +60,15 @@ def run(overrides: Mapping[str, Any], *, file: str | None, strict: bool, verbose
 
     options = ["--config", file or ""] + ["--strict"] * strict + ["--verbose"] * verbose
     return Supervisor(app, settings, overrides, options, environ, strict=strict).run()
+
+
+def _occupy_closed_descriptors() -> None:
+    """Where standard input, output or error is closed, nothing of kmetad's own may take its number.
+
+    The app finds it closed all the same: what is opened here isn't inherited.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)

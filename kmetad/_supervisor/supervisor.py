@@ -102,13 +102,13 @@ class Supervisor:
         if info is not None and info.si_signo == signals.CHLD:
             self._daemon.listen()
             self._reap()
-        if self._phase == DRAINING:
-            self._drain()
+        self._drain()
         now = time.monotonic()
         if self._daemon.due is not None and now >= self._daemon.due:
             self._start_daemon()
         if self._deadline is not None and now >= self._deadline and not self._ended:
             self._overdue()
+            self._drain()
 
     def _reap(self) -> None:
         """Wait for every child that has ended: the app, the daemon, and orphans of both."""
@@ -153,9 +153,9 @@ class Supervisor:
     def _take(self, number: int) -> None:
         asks_for_the_end = number in (signals.TERM, signals.INT, self._settings.stop_signal)
         if self._phase in (RUNNING, STOPPING):
-            self._asked_to_end |= asks_for_the_end
             number = self._settings.rewrite_signals.get(number, number)
             if number:
+                self._asked_to_end |= asks_for_the_end
                 self._app.signal(number, self._settings.signal_scope)
         elif asks_for_the_end or number == signals.QUIT:
             # No app runs that could act on it.
@@ -247,7 +247,9 @@ class Supervisor:
         self._daemon.stop(left)
 
     def _drain(self) -> None:
-        """Have all that is left end, and go on when it has."""
+        """In that phase: have all that is left end, and go on when it has."""
+        if self._phase != DRAINING:
+            return
         left = self._leftovers.ask(self._daemon.sessions)
         if not left and (self._pause is not None or not self._daemon.pid):
             self._go_on()
