@@ -4,111 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import queue
 import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kmetad.testing.kubelet import Volume
-
-DEADLINE = 30.0
-Lines = Callable[..., dict[str, Any]]
-
-RECORDER = """
-import msgspec
-from kmetad import hookimpl
-
-class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    fail: int = 0
-
-class Plugin:
-    def __init__(self, options, context):
-        self.left, self.log, self.context = options.fail, context.log, context
-
-    @hookimpl
-    def kmetad_on_start(self, snapshot):
-        self.log.info("start", labels=dict(snapshot.labels))
-
-    @hookimpl
-    def kmetad_on_change(self, batch):
-        if self.left:
-            self.left -= 1
-            raise RuntimeError("not yet")
-        self.log.info("told", keys=[f"{c.type}:{c.key}" for c in batch.changes], attempt=batch.attempt,
-                      now=dict(self.context.snapshot().labels))
-
-    @hookimpl
-    def kmetad_on_stop(self):
-        self.log.info("stop")
-        print("to standard output")
-"""
-
-
-class Daemon:
-    """A ``kmetad run`` and the lines of its log."""
-
-    def __init__(self, directory: Path, toml: str, *arguments: str, **environ: str) -> None:
-        self.directory = directory
-        (directory / "recorder.py").write_text(RECORDER)
-        self.toml = directory / "kmetad.toml"
-        self.toml.write_text(toml.replace("DIR", str(directory)))
-        command = [sys.executable, "-m", "kmetad", "run", "-c", str(self.toml), *arguments]
-        self.process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, **environ},
-            text=True,
-        )
-        self.lines: list[dict[str, Any]] = []
-        self._queue: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self._queue.put(line)
-        self._queue.put("")
-
-    def line(self, event: str, **values: Any) -> dict[str, Any]:
-        """The next line with this event and these values; fails where none comes."""
-        while True:
-            text = self._queue.get(timeout=DEADLINE)
-            assert text, f"no {event} {values} before it ended: {self.lines}"
-            line = json.loads(text) if text.startswith("{") else {"event": "text", "text": text}
-            self.lines.append(line)
-            if line["event"] == event and all(line.get(key) == value for key, value in values.items()):
-                return line
-
-    def seen(self, event: str, **values: Any) -> dict[str, Any]:
-        """A line that has come already, or the next one."""
-        for line in self.lines:
-            if line["event"] == event and all(line.get(key) == value for key, value in values.items()):
-                return line
-        return self.line(event, **values)
-
-    def end(self, how: int = signal.SIGTERM) -> int:
-        """Its exit code, after that signal."""
-        self.process.send_signal(how)
-        return self.wait()
-
-    def wait(self) -> int:
-        code = self.process.wait(DEADLINE)
-        self._reader.join(DEADLINE)
-        while not self._queue.empty():
-            text = self._queue.get()
-            if text:
-                self.lines.append(
-                    json.loads(text) if text.startswith("{") else {"event": "text", "text": text}
-                )
-        return code
+from tests.daemons import Daemon
 
 
 @pytest.fixture
@@ -123,11 +26,7 @@ def daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
 
     yield start
     for one in started:
-        one.process.kill()
-        one.wait()
-        for stream in (one.process.stdout, one.process.stderr):
-            assert stream is not None
-            stream.close()
+        one.close()
 
 
 PODINFO = '[volumes.podinfo]\npath = "DIR/podinfo"\n'

@@ -28,6 +28,17 @@ def of_all(config: Config, snapshot: Snapshot) -> list[str]:
     return advice
 
 
+def of_app_env(config: Config, instances: Iterable[str]) -> list[str]:
+    """Instances whose variables (``kmetad_app_env``) come too late for the app's first start."""
+    if config.run.start == "after-sync":
+        return []
+    return [
+        f"plugins.{name} has variables for the app (kmetad_app_env), but the app is started at once, without "
+        f'them; set [run] start = "after-sync"'
+        for name in instances
+    ]
+
+
 def of_volumes(paths: Mapping[str, str], mountinfo: str | None = None) -> list[str]:
     """Volumes, by name, whose files the kubelet will never change: subPath mounts."""
     text = _read_mountinfo() if mountinfo is None else mountinfo

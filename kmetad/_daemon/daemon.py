@@ -6,15 +6,19 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from io import TextIOWrapper
 from typing import Any
 
 from kmetad import _log
-from kmetad._config import Loaded, build_sources, load, pending
+from kmetad._config import Loaded, build_sources, find, load, pending
 from kmetad._daemon import limits
+from kmetad._daemon.arguments import Arguments
 from kmetad._daemon.instances import make_lanes
 from kmetad._daemon.journal import PACE, Journal
+from kmetad._daemon.supervisor import Supervisor
+from kmetad._daemon.wrapped import Wrapped
 from kmetad._delivery.lane import Lane
 from kmetad._delivery.lanes import Lanes
 from kmetad._delivery.match import Filter
@@ -23,27 +27,49 @@ from kmetad.errors import OWN_FAILURE
 
 _DIED = 0
 """In the queue of signals: the watching thread ended by itself, which is a fault of kmetad."""
+_STOP = 255
+"""Likewise: the supervisor wants the daemon to end, or has gone. No signal has such a number."""
 
 
-def run(loaded: Loaded, *, environ: Mapping[str, str], strict: bool = False, verbose: bool = False) -> int:
+def run(
+    loaded: Loaded,
+    *,
+    environ: Mapping[str, str],
+    strict: bool = False,
+    verbose: bool = False,
+    link: int | None = None,
+    memory: int | None = None,
+    niceness: int | None = None,
+) -> int:
     """Watch and deliver until TERM or INT. Answers the exit code: 0, or 125 for a failure of kmetad's own.
 
     ``loaded`` is the configuration with the problems found in it. A fault that isn't
     fatal (a broken plugin) leaves the rest running, unless ``strict``.
+
+    ``link`` is a descriptor: of the socket to the supervisor of an app that is wrapped.
+    With one, only ``strict`` makes faults an end: a daemon that is started beside an app that
+    runs goes on with what is usable, and is never ready. ``memory`` is a descriptor, too: of
+    the file with the lanes' state. ``niceness`` is what this process was started with, if it has
+    replaced itself since.
     """
     config = loaded.config
     _redirect_stdout()
     _log.configure(config.log.format, "debug" if verbose else config.log.level)
     log = _log.get_logger()
-    refused = limits.apply(config.daemon.memory_limit, config.daemon.nice, config.daemon.oom_score_adj)
+    supervisor = None if link is None else Supervisor(link)
+    niceness = os.nice(0) if niceness is None else niceness
+    refused = limits.apply(
+        config.daemon.memory_limit, config.daemon.nice, config.daemon.oom_score_adj, niceness
+    )
     watch = Watch(build_sources(config, environ, os.urandom(32)), rescan=config.watch.rescan)
     lanes = Lanes(lambda name: _log.get_logger(plugin=name))
-    made, faults = make_lanes(loaded, lanes, lambda: watch.snapshot)
+    wrapped = None if supervisor is None else Wrapped(supervisor, config)
+    made, faults = make_lanes(loaded, lanes, lambda: watch.snapshot, wrapped)
 
     problems = [*map(str, loaded.problems), *faults]
     for problem in problems:
         log.error("config.fault", fault=problem)
-    if problems and (strict or loaded.fatal):
+    if problems and (strict or (loaded.fatal and supervisor is None)):
         return OWN_FAILURE
     for limit in refused:
         log.warning("daemon.limit_refused", fault=limit)
@@ -51,20 +77,34 @@ def run(loaded: Loaded, *, environ: Mapping[str, str], strict: bool = False, ver
         log.warning("config.not_in_this_version", what=sentence)
 
     signals = _Signals()
-    journal = Journal(log, loaded, [lane.name for lane in made])
-    lanes.start(made, last=Lane(journal, Filter(), PACE, log))
+    journal = Journal(log, loaded, [lane.name for lane in made], wrapped)
+    if wrapped is not None:
+        wrapped.introduce(loaded, checked=strict)
+    lanes.start(
+        made,
+        last=Lane(journal, Filter(), PACE, log),
+        begun=wrapped.readiness.begun if wrapped is not None and not problems else lambda: None,
+    )
+    if wrapped is not None:
+        wrapped.listen(made, lambda: signals.put(_STOP), log)
     watcher = threading.Thread(
-        target=_watch, args=(watch, lanes, signals, log), name="kmetad-watch", daemon=True
+        target=_watch, args=(watch, lanes, wrapped, signals, log), name="kmetad-watch", daemon=True
     )
     watcher.start()
-    code = _wait(signals, loaded, log)
+    ends = _wait(signals, loaded, environ if supervisor is None else None, log)
+    seconds = config.run.drain_timeout
+    if supervisor is not None and supervisor.stop_within is not None:
+        seconds = supervisor.stop_within
+    deadline = time.monotonic() + seconds
     watch.stop()
-    lanes.stop(config.run.drain_timeout)
-    watcher.join(config.run.drain_timeout)
+    lanes.stop(seconds)
+    watcher.join(max(0.0, deadline - time.monotonic()))
     log.info("kmetad.stopped")
-    if code is None:
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # the same process, configured anew
-    return code
+    if isinstance(ends, int):
+        return ends
+    if supervisor is None or supervisor.hear_no_more():
+        Arguments(ends.file or "", strict, verbose, link, memory, niceness).exec()
+    return 0
 
 
 def _redirect_stdout() -> None:
@@ -97,31 +137,40 @@ class _Signals:
         os.write(self._write, bytes((number,)))
 
 
-def _wait(signals: _Signals, loaded: Loaded, log: Any) -> int | None:
-    """Sleep until kmetad has to end. The exit code; None if it is to start anew with a new configuration."""
+def _wait(signals: _Signals, loaded: Loaded, environ: Mapping[str, str] | None, log: Any) -> int | Loaded:
+    """Sleep until kmetad has to end: the exit code, or the new configuration to start anew with.
+
+    ``environ``: where a file may be named, if there was none yet.
+    """
     while True:
         received = signals.get()
         if received == _DIED:
             return OWN_FAILURE
+        if received == _STOP:
+            log.info("kmetad.stopping", reason="the supervisor says so, or has gone")
+            return 0
         if received in (signal.SIGTERM, signal.SIGINT):
             log.info("kmetad.stopping", signal=signal.Signals(received).name)
             return 0
         if received != signal.SIGHUP:
             continue  # of a handler that a plugin has set up
-        again = load(loaded.file)
+        file = loaded.file if loaded.file is not None or environ is None else find(None, environ)
+        again = load(file)
         if not again.problems:
             log.info("config.reloading", file=again.file)
-            return None
+            return again
         for problem in again.problems:
             log.error("config.fault", fault=str(problem))
         log.error("config.kept", reason="the new configuration has faults; the one before stays in force")
 
 
-def _watch(watch: Watch, lanes: Lanes, signals: _Signals, log: Any) -> None:
+def _watch(watch: Watch, lanes: Lanes, wrapped: Wrapped | None, signals: _Signals, log: Any) -> None:
     """The watching thread: wait, read, compare (all by ``Watch``), deliver."""
     try:
         with watch:
             for batch in watch:
+                if wrapped is not None:
+                    wrapped.follow(batch.current)
                 lanes.offer(batch)
     except BaseException:
         log.critical("watch.died", remedy="this is a fault of kmetad; please report it", exc_info=True)

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from kmetad import _log
 from kmetad._config import Loaded, PluginTable, options
+from kmetad._delivery.lane import Instance as Told
 from kmetad._delivery.lane import Lane, Pace
 from kmetad._delivery.lanes import Lanes
 from kmetad._delivery.match import Filter
 from kmetad._plugins import Instance, load, make
 from kmetad.errors import ConfigError, PluginError
-from kmetad.hookspecs import Context
+from kmetad.hookspecs import App, Context
 from kmetad.metadata import Snapshot
 
+if TYPE_CHECKING:
+    from kmetad._daemon.wrapped import Wrapped
 
-def make_instance(table: PluginTable, snapshot: Callable[[], Snapshot]) -> Instance:
+
+def make_instance(table: PluginTable, snapshot: Callable[[], Snapshot], app: App) -> Instance:
     """The plugin of one ``[plugins.NAME]``, found, given its options, and made.
 
-    ``snapshot`` answers what the Pod is now. Raises ConfigError and PluginError.
+    ``snapshot`` answers what the Pod is now; ``app`` is what the plugin may ask of the app.
+    Raises ConfigError and PluginError.
     """
     found = load(table.name, use=table.use, module=table.module, path=table.path)
     own: object | None = None
@@ -29,25 +35,32 @@ def make_instance(table: PluginTable, snapshot: Callable[[], Snapshot]) -> Insta
         raise PluginError(
             f"plugins.{table.name}: {found.origin} takes no options, so {keys} mean nothing to it"
         )
-    context = Context(name=table.name, log=_log.get_logger(plugin=table.name), snapshot=snapshot)
+    context = Context(table.name, _log.get_logger(plugin=table.name), snapshot, app)
     return make(found, table.name, own, context)
 
 
 def make_lanes(
-    loaded: Loaded, lanes: Lanes, snapshot: Callable[[], Snapshot]
+    loaded: Loaded, lanes: Lanes, snapshot: Callable[[], Snapshot], wrapped: Wrapped | None = None
 ) -> tuple[list[Lane], list[str]]:
-    """A lane for each instance that can be made, and what is wrong with the others."""
+    """A lane for each instance that can be made, and what is wrong with the others.
+
+    ``wrapped`` is the app, where there is one.
+    """
     made: list[Lane] = []
     faults: list[str] = []
     for table in loaded.config.plugins.values():
         try:
-            instance = make_instance(table, snapshot)
+            if wrapped is None:
+                told: Told = make_instance(table, snapshot, App())
+            else:
+                control = wrapped.control(table.name)
+                told = wrapped.attend(make_instance(table, snapshot, control), control)
         except (ConfigError, PluginError) as error:
             faults += str(error).splitlines()
             continue
         filter_ = Filter(table.match, loaded.config.watch.ignore)
         log = _log.get_logger(plugin=table.name)
-        made.append(Lane(instance, filter_, _pace(table), log, entered=lanes.entered))
+        made.append(Lane(told, filter_, _pace(table), log, entered=lanes.entered))
     return made, faults
 
 

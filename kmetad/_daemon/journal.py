@@ -7,7 +7,7 @@ while plugins are being told.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import kmetad
 from kmetad._config import Loaded
@@ -17,6 +17,9 @@ from kmetad._delivery.match import Filter
 from kmetad._diff import diff
 from kmetad.events import AnyChange, Batch, SourceChange
 from kmetad.metadata import Snapshot
+
+if TYPE_CHECKING:
+    from kmetad._daemon.wrapped import Wrapped
 
 PACE = Pace(debounce=0.02, max_wait=0.2)
 
@@ -29,10 +32,11 @@ class Journal:
 
     name = "kmetad"
 
-    def __init__(self, log: Any, loaded: Loaded, plugins: list[str]) -> None:
+    def __init__(self, log: Any, loaded: Loaded, plugins: list[str], wrapped: Wrapped | None = None) -> None:
         self._log = log
         self._loaded = loaded
         self._plugins = plugins
+        self._wrapped = wrapped
         self._noise = Filter(ignore=loaded.config.watch.ignore)
 
     def start(self, snapshot: Snapshot) -> None:
@@ -59,6 +63,10 @@ class Journal:
             )
         for sentence in advice.of_all(self._loaded.config, snapshot):
             self._log.warning("config.advice", advice=sentence)
+        if self._wrapped is not None:
+            for sentence in advice.of_app_env(self._loaded.config, self._wrapped.fillers()):
+                self._log.warning("config.advice", advice=sentence)
+        self._environment()
 
     def deliver(self, batch: Batch) -> None:
         """One line for a batch; noise alone is for debugging. Faults of sources have lines of their own."""
@@ -74,8 +82,16 @@ class Journal:
             if isinstance(change, SourceChange):
                 self._source(change)
 
+        self._environment()
+
     def stop(self) -> None:
         """Nothing is left to say."""
+
+    def _environment(self) -> None:
+        """What of ``[run.env]`` the app's next start won't have, or not as the Pod is now."""
+        if self._wrapped is not None:
+            for variable, why in self._wrapped.environment.news().items():
+                self._log.warning("environment.variable", variable=variable, fault=why)
 
     def _source(self, change: SourceChange) -> None:
         state = change.new

@@ -9,13 +9,13 @@ import threading
 STACK_BYTES = 1 << 20
 
 
-def apply(memory: int, nice: int, oom_score_adj: int) -> list[str]:
+def apply(memory: int, nice: int, oom_score_adj: int, niceness: int) -> list[str]:
     """Limit this process. Answers one sentence for each limit that the kernel refused.
 
     ``memory`` in bytes: the private writable memory (RLIMIT_DATA, setrlimit(2)), below
     the container's own limit, which would take the app along (``memory.oom.group``).
     Stacks of threads count, so they are made small: 1 MiB instead of 8. 0: no limit.
-    ``nice``: added to the priority that was inherited; ``oom_score_adj``: see proc(5).
+    ``nice``: added to ``niceness``, which was inherited; ``oom_score_adj``: see proc(5).
     """
     refused = []
     threading.stack_size(STACK_BYTES)
@@ -27,7 +27,7 @@ def apply(memory: int, nice: int, oom_score_adj: int) -> list[str]:
         except (OSError, ValueError) as error:
             refused.append(f"daemon.memory_limit: {error}")
     try:
-        os.nice(nice)
+        os.setpriority(os.PRIO_PROCESS, 0, max(-20, min(19, niceness + nice)))
     except OSError as error:
         refused.append(f"daemon.nice: {error.strerror}; only root may lower it below what was inherited")
     try:

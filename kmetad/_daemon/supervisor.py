@@ -1,0 +1,94 @@
+"""The process that wraps the app, as the daemon has it: the other end of the link (``kmetad._link``)."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from kmetad import _link
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Told = Callable[..., None]
+"""Called with what the app did, ``started`` or ``exited``, and the message's values."""
+
+
+class Supervisor:
+    """See the module. Everything may be called from any thread."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._link = socket.socket(fileno=descriptor)
+        self._link.setblocking(True)
+        self._saying = threading.Lock()
+        self._hearing = threading.Lock()
+        self.pid = 0
+        """The app's, 0 while it doesn't run."""
+        self.starts = 0
+        self.stop_within: float | None = None
+        """Seconds, once the supervisor has asked to stop; None before, and where it has gone."""
+        self._ended = False
+
+    # -- what the daemon says ---------------------------------------------------------
+
+    def say(self, kind: str, *values: Any) -> bool:
+        """One message; waits while the supervisor is asleep and has much to read already. False: it has gone."""
+        return self._say_all([(kind, *values)])
+
+    def say_variables(self, variables: Mapping[str, str | None]) -> None:
+        """Variables of the app's next start that are different now, and that they are in force."""
+        self._say_all([*(("variable", name, value) for name, value in variables.items()), ("environment",)])
+
+    def _say_all(self, messages: Iterable[tuple[Any, ...]]) -> bool:
+        with self._saying:
+            return all(_link.send(self._link, *message) for message in messages)
+
+    # -- what it hears ----------------------------------------------------------------
+
+    def listen(self, told: Told, stop: Callable[[], None], log: Any) -> None:
+        """Hear what the supervisor says, on a thread of its own. ``stop`` is called when it wants that, or has gone."""
+        thread = threading.Thread(
+            target=self._listen, args=(told, stop, log), name="kmetad-link", daemon=True
+        )
+        thread.start()
+
+    def hear_no_more(self) -> bool:
+        """Leave what comes from here on to whoever has the link after an exec. False: the end was asked for."""
+        self._hearing.acquire()
+        return not self._ended
+
+    def _listen(self, told: Told, stop: Callable[[], None], log: Any) -> None:
+        while True:
+            # Sleeps until there is a message, which is taken only where nobody is about to exec.
+            try:
+                self._link.recv(1, socket.MSG_PEEK)
+            except OSError:
+                pass  # receive() will tell that it has gone
+            with self._hearing:
+                try:
+                    message = _link.receive(self._link)
+                except ValueError as error:
+                    log.error("link.misunderstood", error=str(error))
+                    continue
+                if message is None:
+                    self._ended = True
+                    stop()
+                    return
+                self._heard(*message, told, stop)
+
+    def _heard(self, kind: str, values: tuple[Any, ...], told: Told, stop: Callable[[], None]) -> None:
+        if kind == "app_started":
+            pid, starts = values
+            news = (pid, starts) != (self.pid, self.starts)
+            self.pid, self.starts = pid, starts
+            if news:
+                told("started", pid, starts)
+        elif kind == "app_exited":
+            self.pid = 0
+            told("exited", *values)
+        elif kind == "stop":
+            (self.stop_within,) = values
+            self._ended = True
+            stop()

@@ -1,0 +1,203 @@
+"""What the daemon does for the app that its supervisor wraps.
+
+Plugins may ask for something of it (``Control``), are told what becomes of it, and
+fill its environment (``Attended``); and the app may wait until all that is ready.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from kmetad import _log
+from kmetad._config.signals import signal_number
+from kmetad._daemon.environment import Environment
+from kmetad._daemon.supervisor import Supervisor
+from kmetad._delivery.lane import Lane
+from kmetad._plugins import Instance
+from kmetad._supervisor.settings import plain
+from kmetad.errors import AppError
+from kmetad.events import Batch
+from kmetad.hookspecs import App
+from kmetad.metadata import Snapshot
+
+if TYPE_CHECKING:
+    from kmetad._config import Config, Loaded
+
+_GONE = "the process of kmetad that wraps the app has gone; this one ends as well"
+_LONGEST_REASON = 200
+
+
+class Wrapped:
+    """The app, from the daemon's side."""
+
+    def __init__(self, supervisor: Supervisor, config: Config) -> None:
+        self.environment = Environment(config.run.env, config.plugins, supervisor.say_variables)
+        self.readiness = Readiness(config.volumes, lambda: supervisor.say("ready"))
+        self._supervisor = supervisor
+        self._attended: dict[str, Attended] = {}
+        self._lanes: Sequence[Lane] = ()
+
+    def control(self, instance: str) -> Control:
+        """What an instance may ask for."""
+        return Control(self._supervisor, instance)
+
+    def attend(self, instance: Instance, control: Control) -> Attended:
+        """An instance as its lane is to see it."""
+        self._attended[instance.name] = Attended(instance, self.environment, control.delivering)
+        return self._attended[instance.name]
+
+    def introduce(self, loaded: Loaded, *, checked: bool) -> None:
+        """Say who is here: what a daemon before this one said is void. ``checked``: that there is no fault."""
+        self._supervisor.say("hello")
+        if loaded.file is not None and not loaded.fatal:
+            self._supervisor.say("run", plain(loaded.config.run))
+        if checked:
+            self._supervisor.say("checked")
+
+    def fillers(self) -> list[str]:
+        """The instances that have something for the app's environment."""
+        return [name for name, attended in self._attended.items() if attended.fills]
+
+    def follow(self, snapshot: Snapshot) -> None:
+        """What the Pod is now. Before any plugin is told of it: one that restarts the app finds its variables said."""
+        self.environment.follow(snapshot)
+        self.readiness.saw(snapshot)
+
+    def listen(self, lanes: Sequence[Lane], stop: Callable[[], None], log: Any) -> None:
+        """Hear what becomes of the app and tell the lanes; ``stop`` is called when the daemon has to end."""
+        self._lanes = lanes
+        self._supervisor.listen(self._told, stop, log)
+
+    def _told(self, what: str, *values: int) -> None:
+        for lane in self._lanes:
+            self._attended[lane.name].tell(lane, what, values)
+
+
+class Control(App):
+    """The app as one instance has it."""
+
+    def __init__(self, supervisor: Supervisor, instance: str) -> None:
+        super().__init__(wrapped=True)
+        self._supervisor = supervisor
+        self._instance = instance
+        self._delivering_on = 0
+        self._asked: list[str] = []
+
+    @property
+    def pid(self) -> int:
+        return self._supervisor.pid
+
+    @property
+    def starts(self) -> int:
+        return self._supervisor.starts
+
+    def signal(self, signal: int | str) -> None:
+        if not self._supervisor.say("signal", int(signal_number(signal))):
+            raise AppError(_GONE)
+
+    def restart(self, reason: str = "") -> None:
+        reason = "".join(c if c.isprintable() else " " for c in reason[:_LONGEST_REASON])
+        if threading.get_ident() == self._delivering_on:
+            self._asked.append(reason)
+        else:
+            self._restart(reason)
+
+    @contextmanager
+    def delivering(self) -> Iterator[None]:
+        """A restart that is asked for within, on this thread, is asked for at its end; not at all if it raises.
+
+        So the next start has the variables that the instance gives by then, and a delivery
+        that is tried again restarts the app once.
+        """
+        self._delivering_on = threading.get_ident()
+        try:
+            yield
+            if self._asked:
+                self._restart(self._asked[0])
+        finally:
+            self._delivering_on = 0
+            self._asked.clear()
+
+    def _restart(self, reason: str) -> None:
+        if not self._supervisor.say("restart", f"{self._instance}: {reason}" if reason else self._instance):
+            raise AppError(_GONE)
+
+
+class Attended:
+    """An instance as its lane sees it: what it has for the app's environment is a part of each delivery."""
+
+    def __init__(
+        self,
+        instance: Instance,
+        environment: Environment,
+        delivering: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self.name = instance.name
+        self._instance = instance
+        self._environment = environment
+        self._delivering = delivering
+        self._log = _log.get_logger(plugin=instance.name)
+        self._refused: dict[str, str] = {}
+        self.fills = "kmetad_app_env" in instance.hooks
+        """Whether it has something for the app's environment."""
+
+    def start(self, snapshot: Snapshot) -> None:
+        with self._delivering():
+            self._instance.start(snapshot)
+            self._fill(snapshot)
+
+    def deliver(self, batch: Batch) -> None:
+        with self._delivering():
+            self._instance.deliver(batch)
+            self._fill(batch.current)
+
+    def stop(self) -> None:
+        self._instance.stop()
+
+    def tell(self, lane: Lane, what: str, values: tuple[int, ...]) -> None:
+        """Have its lane tell it what the app did, if it has a hook for that."""
+        instance = self._instance
+        if what == "started" and "kmetad_on_app_start" in instance.hooks:
+            lane.tell("on_app_start", lambda: instance.app_started(*values))
+        elif what == "exited" and "kmetad_on_app_exit" in instance.hooks:
+            lane.tell("on_app_exit", lambda: instance.app_exited(*values))
+
+    def _fill(self, snapshot: Snapshot) -> None:
+        if not self.fills:
+            return
+        refused = self._environment.take(self.name, self._instance.app_env(snapshot))
+        for variable, why in refused.items():
+            if self._refused.get(variable) != why:
+                self._log.error("environment.variable", variable=variable, fault=why)
+        self._refused = refused
+
+
+class Readiness:
+    """Calls ``ready`` once: when the declared volumes can be read, and each plugin's ``on_start`` returned."""
+
+    def __init__(self, volumes: Iterable[str], ready: Callable[[], object]) -> None:
+        self._volumes = tuple(volumes)
+        self._ready = ready
+        self._lock = threading.Lock()
+        self._volumes_speak = self._plugins_begun = self._told = False
+
+    def saw(self, snapshot: Snapshot) -> None:
+        """What the Pod is now."""
+        sources = snapshot.sources
+        self._volumes_speak = all(name in sources and sources[name].speaks for name in self._volumes)
+        self._look()
+
+    def begun(self) -> None:
+        """Each ``on_start`` has returned."""
+        self._plugins_begun = True
+        self._look()
+
+    def _look(self) -> None:
+        with self._lock:
+            if self._told or not (self._volumes_speak and self._plugins_begun):
+                return
+            self._told = True
+        self._ready()
