@@ -67,8 +67,10 @@ def receive(link: socket.socket) -> tuple[str, tuple[Any, ...]] | None:
         return None
     try:
         version, kind, *values = marshal.loads(packet)
-    except (EOFError, TypeError, ValueError) as error:
+    except (EOFError, MemoryError, TypeError, ValueError) as error:  # as marshal says that it isn't its own
         raise ValueError(f"no message of kmetad: {error}") from None
     if version != VERSION:
         raise ValueError(f"a message of version {version}, where {VERSION} is spoken")
+    if not isinstance(kind, str):
+        raise ValueError(f"no message of kmetad: its kind is a {type(kind).__name__}")
     return kind, tuple(values)

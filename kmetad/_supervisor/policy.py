@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
 """Seconds before the next start, doubling; afresh once the app ran for longer than the longest."""
@@ -18,14 +22,15 @@ QUICK_LIMIT = 5
 class Policy:
     """Counts an app's ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._started = 0.0
         self._quick = 0
         self._pause = FIRST_PAUSE
 
     def started(self) -> None:
         """The app was started."""
-        self._started = time.monotonic()
+        self._started = self._clock()
 
     def restarted(self) -> None:
         """It ended because it was asked to, so that says nothing about it."""
@@ -39,7 +44,7 @@ class Policy:
         """
         if restart == "never" or (restart == "on-failure" and code == 0):
             return None, code, ""
-        lasted = time.monotonic() - self._started
+        lasted = self._clock() - self._started
         self._quick = self._quick + 1 if lasted < QUICK else 0
         if self._quick >= QUICK_LIMIT:
             return (
