@@ -10,6 +10,15 @@ import pytest
 from kmetad.testing.kubelet import Volume
 from tests.cli import inside, kmetad
 
+FILLER = """\
+from kmetad import hookimpl
+
+class Plugin:
+    @hookimpl
+    def kmetad_app_env(self, snapshot):
+        return {}
+"""
+
 PLUGIN = """\
 import msgspec
 from kmetad import hookimpl
@@ -51,6 +60,7 @@ class Setup:
         self.volume = Volume(root / "podinfo")
         self.volume.write(labels={"app": "web"}, annotations={}, files={"cpu_limit": "500"})
         (root / "greeter.py").write_text(PLUGIN)
+        (root / "filler.py").write_text(FILLER)
         (root / "bare.py").write_text(BARE)
         for file in root.glob("*.py"):
             file.chmod(0o644)
@@ -154,7 +164,17 @@ def test_a_plugin_that_cannot_be_made(setup: Setup, body: str, said: str) -> Non
         ('lane = {{ debounce = "10s" }}\n', "1m40s"),
         ('lane = {{ splay = "5m" }}\n', "5m"),
         ("[env]\nZONE = \"metadata.labels['zone']\"\n", "only in the environment"),
-        ('[run]\nrestart = "always"\n', "run.restart"),
+        ('[run]\noutput = "tag"\n', "run.output"),
+        ('[plugins.a]\npath = "{root}/filler.py"\n', 'set [run] start = "after-sync"'),
+        (
+            '[plugins.a]\npath = "{root}/filler.py"\n[plugins.b]\npath = "{root}/filler.py"\n',
+            "plugins.a, plugins.b all have variables",
+        ),
+        (
+            '[plugins.a]\nuse = "reload"\nsignal = "HUP"\n',
+            "plugins.a: without a command behind `kmetad run --`: signal is for the app that kmetad wraps",
+        ),
+        ('[plugins.a]\nuse = "reload"\nrestart = true\n', "restart is for the app that kmetad wraps"),
     ],
 )
 def test_warnings(setup: Setup, text: str, said: str) -> None:
@@ -225,6 +245,18 @@ def test_a_simulate_that_raises(setup: Setup) -> None:
     code, out, _ = setup.check("--simulate", "label:a=b")
     assert code == 0
     assert "its simulate raised ValueError: odd" in out
+
+
+def test_an_app_is_known(setup: Setup) -> None:
+    """With a command in the TOML nobody doubts that there is an app, and its environment waits for the variables."""
+    setup.write(
+        '[run]\ncommand = ["app"]\nstart = "after-sync"\n[plugins.a]\nuse = "reload"\nsignal = "HUP"\n'
+        f'[plugins.b]\npath = "{setup.root}/filler.py"\n'
+    )
+    code, out, err = setup.check("--simulate", "label:a=b")
+    assert (code, err) == (0, "")
+    assert "send SIGHUP to the app" in out
+    assert "b        calls kmetad_app_env" in out
 
 
 def test_reload_says_what_it_would_run(setup: Setup) -> None:

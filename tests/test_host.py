@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from kmetad import ConfigError, PluginError, Resource, hookimpl
+from kmetad.errors import AppError
 from kmetad.testing import Host, Volume
 
 pytest_plugins = ["pytester"]
@@ -64,6 +65,67 @@ def test_options_are_checked() -> None:
         Host(Plugin, comand=["true"])
     with pytest.raises(PluginError, match="no class Options"):
         Host(Recorder, greeting="hi")
+
+
+class ForTheApp:
+    """Asks for what it can, and has variables."""
+
+    def __init__(self, context: Any) -> None:
+        self.app = context.app
+        self.seen: list[Any] = []
+
+    @hookimpl
+    def kmetad_on_label(self, change: Any) -> None:
+        self.app.signal("HUP")
+        self.app.restart(f"{change.key} changed")
+
+    @hookimpl
+    def kmetad_on_app_start(self, pid: int, starts: int) -> None:
+        self.seen.append(("start", pid, starts, self.app.pid, self.app.starts))
+
+    @hookimpl
+    def kmetad_on_app_exit(self, code: int, signal: int) -> None:
+        self.seen.append(("exit", code, signal, self.app.pid))
+
+    @hookimpl
+    def kmetad_app_env(self, snapshot: Any) -> Any:
+        return {"APP": snapshot.labels["app"]} if snapshot.labels["app"] != "odd" else {"APP": 1}
+
+
+def test_what_is_asked_of_the_app() -> None:
+    """It is recorded; variables are those of the last delivery."""
+    host = Host(ForTheApp)
+    host.start(labels={"app": "web"})
+    assert (host.app.signals, host.app.restarts, host.environment) == ([], [], {"APP": "web"})
+    host.set(labels={"app": "api"})
+    assert (host.app.signals, host.app.restarts) == ([1], ["app changed"])
+    assert host.environment == {"APP": "api"}
+    with pytest.raises(TypeError, match="'APP' with a value of type int, expected texts"):
+        host.set(labels={"app": "odd"})
+
+
+def test_what_the_app_does() -> None:
+    """The hooks are called, and the plugin's view of the app goes along."""
+    host = Host(ForTheApp)
+    host.app_started(7)
+    host.app_exited(3)
+    host.app_started(8)
+    host.app_exited(signal="TERM")
+    assert host.plugin.seen == [
+        ("start", 7, 1, 7, 1),
+        ("exit", 3, 0, 0),
+        ("start", 8, 2, 8, 2),
+        ("exit", 143, 15, 0),
+    ]
+
+
+def test_without_an_app() -> None:
+    """Asking says why there is none."""
+    host = Host.without_app(ForTheApp)
+    host.start(labels={"app": "web"})
+    with pytest.raises(AppError, match="kmetad wraps no app here"):
+        host.set(labels={"app": "api"})
+    assert not host.app.wrapped
 
 
 def test_fixtures(pytester: pytest.Pytester) -> None:

@@ -60,11 +60,11 @@ def run(args: argparse.Namespace) -> int:
     _log.configure(level="warning")
     loaded = choose.load(args)
     errors = [str(problem) for problem in loaded.problems]
-    instances, faults = _make(loaded)
+    instances, faults, doubts = _make(loaded)
     errors += faults
     snapshot = choose.look(_config.build_sources(loaded.config, os.environ, os.urandom(32)))
     after = simulated(snapshot, args.simulate)
-    warnings = [] if loaded.fatal else _warnings(loaded.config, snapshot)
+    warnings = [] if loaded.fatal else [*doubts, *_warnings(loaded.config, snapshot, instances)]
     for kind, sentences in (("error", errors), ("warning", warnings)):
         for sentence in sentences:
             _tell(kind, sentence)
@@ -86,23 +86,34 @@ def _print_schema() -> int:
     return 0
 
 
-def _make(loaded: Loaded) -> tuple[dict[str, Instance], list[str]]:
-    """The instances, made as ``kmetad run`` makes them, never called; and what is wrong with the others."""
+def _make(loaded: Loaded) -> tuple[dict[str, Instance], list[str], list[str]]:
+    """The instances, made as ``kmetad run`` makes them, never called; what is wrong with the others; what may be."""
     from kmetad._daemon.instances import make_instance
-    from kmetad.errors import ConfigError, PluginError
+    from kmetad.errors import AppError, ConfigError, PluginError
+    from kmetad.hookspecs import App
     from kmetad.metadata import Snapshot
 
+    promised = App(wrapped=True, why="`kmetad check` starts no app that could be signalled or restarted")
     made: dict[str, Instance] = {}
     faults: list[str] = []
+    doubts: list[str] = []
     for name, table in loaded.config.plugins.items():
         try:
-            made[name] = make_instance(table, Snapshot)
+            try:
+                app = promised if loaded.config.run.command else App()
+                made[name] = make_instance(table, Snapshot, app)
+            except PluginError as error:
+                if not isinstance(error.__cause__, AppError):
+                    raise
+                # The command may be on the command line, of which a TOML knows nothing.
+                made[name] = make_instance(table, Snapshot, promised)
+                doubts.append(f"plugins.{name}: without a command behind `kmetad run --`: {error.__cause__}")
         except (ConfigError, PluginError) as error:
             faults += str(error).splitlines()
-    return made, faults
+    return made, faults, doubts
 
 
-def _warnings(config: Config, snapshot: Snapshot) -> list[str]:
+def _warnings(config: Config, snapshot: Snapshot, instances: dict[str, Instance]) -> list[str]:
     from kmetad import _config
     from kmetad._daemon import advice
 
@@ -112,7 +123,25 @@ def _warnings(config: Config, snapshot: Snapshot) -> list[str]:
             "no volume is found by convention; mount a downwardAPI volume at /etc/podinfo, "
             "or name its directory in [volumes.NAME] path"
         )
-    return [*unwell, *advice.of_all(config, snapshot), *_of_lanes(config), *_config.pending(config)]
+    fillers = [name for name, instance in instances.items() if "kmetad_app_env" in instance.hooks]
+    return [
+        *unwell,
+        *advice.of_all(config, snapshot),
+        *advice.of_app_env(config, fillers),
+        *_of_fillers(fillers),
+        *_of_lanes(config),
+        *_config.pending(config),
+    ]
+
+
+def _of_fillers(fillers: list[str]) -> list[str]:
+    """Several instances may have the same variable for the app."""
+    if len(fillers) < 2:
+        return []
+    return [
+        f"{', '.join(f'plugins.{name}' for name in fillers)} all have variables for the app (kmetad_app_env); "
+        f"where two have the same one, that of the last wins"
+    ]
 
 
 def _of_lanes(config: Config) -> list[str]:
@@ -173,8 +202,8 @@ def _deeds(instance: Instance, batch: Batch) -> list[str]:
     """What an instance would do with a batch: the hooks that would be called, and what it says itself."""
     if not batch.changes:
         return ["isn't told: its match is for others"]
-    wanted = {f"kmetad_on_{change.type}" for change in batch.changes} | {"kmetad_on_change"}
-    called = sorted(wanted.intersection(instance.hooks), key=lambda hook: hook == "kmetad_on_change")
+    hooks = sorted({f"kmetad_on_{change.type}" for change in batch.changes})
+    called = [hook for hook in (*hooks, "kmetad_on_change", "kmetad_app_env") if hook in instance.hooks]
     if not called:
         return ["would be told, but has no hook for it"]
     lines = [f"calls {', '.join(called)}"]

@@ -10,18 +10,8 @@ from functools import reduce
 from kmetad._config.model import Config
 
 _NOT_YET = (
-    "run.command",
-    "run.signal_scope",
-    "run.rewrite_signals",
-    "run.exit_codes",
-    "run.restart",
-    "run.stop_signal",
-    "run.stop_timeout",
-    "run.start",
-    "run.sync_timeout",
     "run.output",
     "run.first_tags_timeout",
-    "run.env",
     "state.dir",
     "api.url",
     "api.kubeconfig",

@@ -10,18 +10,57 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
+from kmetad._config.signals import signal_number
 from kmetad._diff import diff
 from kmetad._plugins import Instance, Loaded, load, make
 from kmetad.errors import PluginError
 from kmetad.events import Batch
-from kmetad.hookspecs import Context
+from kmetad.hookspecs import App, Context
 from kmetad.metadata import Digest, Resource, Snapshot
 from kmetad.quantity import Quantity
 
 SOURCE = "podinfo"
 """What the host's changes name as their source."""
+
+
+class RecordedApp(App):
+    """The app of a host: no process, but a record of what was asked for."""
+
+    def __init__(self, *, wrapped: bool = True) -> None:
+        super().__init__(wrapped=wrapped)
+        self.signals: list[int] = []
+        """The signals that it was to be sent, by number."""
+        self.restarts: list[str] = []
+        """The reasons of the restarts that were asked for."""
+        self._pid = self._starts = 0
+
+    @property
+    def pid(self) -> int:
+        """As ``Host.app_started`` said."""
+        return self._pid
+
+    @property
+    def starts(self) -> int:
+        """How often ``Host.app_started`` was called."""
+        return self._starts
+
+    def became(self, pid: int, starts: int) -> None:
+        """It runs as this process (0: it doesn't) after so many starts."""
+        self._pid, self._starts = pid, starts
+
+    def signal(self, signal: int | str) -> None:
+        """Recorded in ``signals``."""
+        if not self.wrapped:
+            super().signal(signal)
+        self.signals.append(signal_number(signal))
+
+    def restart(self, reason: str = "") -> None:
+        """Recorded in ``restarts``."""
+        if not self.wrapped:
+            super().restart(reason)
+        self.restarts.append(reason)
 
 
 class Host:
@@ -34,9 +73,21 @@ class Host:
     >>> host = Host(Plugin, greeting="hi")  # doctest: +SKIP
     >>> host.start(labels={"app": "web"})  # doctest: +SKIP
     >>> host.set(labels={"app": "api"})  # doctest: +SKIP
+
+    The plugin finds an app that kmetad wraps; ``Host.without_app(Plugin, …)`` is one where there is none.
     """
 
     def __init__(self, plugin: type | str, /, **options: Any) -> None:
+        self._make(plugin, options, wrapped=True)
+
+    @classmethod
+    def without_app(cls, plugin: type | str, /, **options: Any) -> Self:
+        """The same where kmetad wraps no app, as in a sidecar: asking for anything of it raises AppError."""
+        host = cls.__new__(cls)
+        host._make(plugin, options, wrapped=False)
+        return host
+
+    def _make(self, plugin: type | str, options: dict[str, Any], *, wrapped: bool) -> None:
         from kmetad import _log
         from kmetad._config import options as make_options
 
@@ -58,7 +109,11 @@ class Host:
         """What the Pod is now."""
         self.batches: list[Batch] = []
         """What was delivered."""
-        context = Context("test", _log.get_logger(plugin="test"), lambda: self.snapshot)
+        self.app = RecordedApp(wrapped=wrapped)
+        """The app: what the plugin asked of it, and what it does as the test says."""
+        self.environment: dict[str, str] = {}
+        """What the plugin has for the app's next start (``kmetad_app_env``), as it said last."""
+        context = Context("test", _log.get_logger(plugin="test"), lambda: self.snapshot, self.app)
         self.instance: Instance = make(loaded, "test", own, context)
 
     @property
@@ -67,12 +122,13 @@ class Host:
         return self.instance.plugin
 
     def start(self, **pod: Mapping[str, Any]) -> None:
-        """``on_start``, with what ``set`` takes."""
+        """``on_start``, with what ``set`` takes; then ``app_env``."""
         self.snapshot = self._changed(pod)
         self.instance.start(self.snapshot)
+        self._fill()
 
     def set(self, **pod: Mapping[str, Any]) -> Batch | None:
-        """Change the Pod and deliver. Answers the batch, or None where nothing differs.
+        """Change the Pod and deliver, ``app_env`` included. Answers the batch, or None where nothing differs.
 
         By part of a snapshot, what is to be there; what isn't named stays as it was:
         ``labels``, ``annotations``, ``fields``: texts; ``files``: contents, as text or
@@ -86,15 +142,31 @@ class Host:
         self.snapshot = new
         self.batches.append(batch)
         self.instance.deliver(batch)
+        self._fill()
         return batch
 
     def again(self, attempt: int = 2) -> None:
         """Deliver the last batch once more, as after a failure."""
         self.instance.deliver(replace(self.batches[-1], attempt=attempt))
+        self._fill()
+
+    def app_started(self, pid: int = 4242) -> None:
+        """The app starts, once more than before: ``on_app_start``."""
+        self.app.became(pid, self.app.starts + 1)
+        self.instance.app_started(pid, self.app.starts)
+
+    def app_exited(self, code: int = 0, signal: int | str = 0) -> None:
+        """The app ends by itself with a code, or by a signal: ``on_app_exit``."""
+        number = signal_number(signal) if signal else 0
+        self.app.became(0, self.app.starts)
+        self.instance.app_exited(128 + number if number else code, number, self.app.starts)
 
     def stop(self) -> None:
         """``on_stop``."""
         self.instance.stop()
+
+    def _fill(self) -> None:
+        self.environment = dict(self.instance.app_env(self.snapshot))
 
     def _changed(self, pod: Mapping[str, Mapping[str, Any]]) -> Snapshot:
         made = {"files": _digest, "resources": _resource}

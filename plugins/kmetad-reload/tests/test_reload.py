@@ -130,6 +130,34 @@ def test_signal_to_a_pid_file(tmp_path: Path) -> None:
         assert process.communicate(timeout=DEADLINE)[0] == "got it\n"
 
 
+def test_signal_to_the_app() -> None:
+    """Without a pid file it is for the app that kmetad wraps."""
+    made = host(signal="usr1")
+    made.app_started(17)
+    with capture_logs() as logs:
+        made.set(labels={"app": "b"})
+    assert made.app.signals == [signal.SIGUSR1]
+    assert logs[-1] | {"signal": "SIGUSR1", "pid": 17} == logs[-1]
+
+
+def test_restart_of_the_app() -> None:
+    """The reason names keys, not values, and not too many of them."""
+    made = host(restart=True)
+    made.set(labels={"app": "secret"})
+    made.set(labels=dict.fromkeys("abcde", "1"))
+    assert made.app.restarts == ["label:app", "label:a, label:app, label:b and 3 more"]
+    assert made.app.signals == []
+
+
+@pytest.mark.parametrize("options", [{"signal": "HUP"}, {"restart": True}])
+def test_without_an_app(options: dict[str, Any]) -> None:
+    """It is a fault at the start, not of each delivery; with a pid file or a command there is none."""
+    with pytest.raises(PluginError, match="is for the app that kmetad wraps, and it wraps none"):
+        Host.without_app(Plugin, **options)
+    Host.without_app(Plugin, signal="HUP", pid_file="/run/x.pid")
+    Host.without_app(Plugin, command=["true"])
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -179,7 +207,9 @@ def test_signal_that_is_not_permitted(tmp_path: Path) -> None:
         ({}, "set exactly one of command"),
         ({"command": ["true"], "signal": "HUP"}, "set exactly one of command"),
         ({"command": []}, "command is empty"),
-        ({"signal": "HUP"}, "signal needs pid_file"),
+        ({"restart": True, "signal": "HUP"}, "set exactly one of command"),
+        ({"restart": True, "pid_file": "/x"}, "pid_file is for signal only"),
+        ({"signal": "HUP", "pid_file": ""}, "pid_file is empty"),
         ({"signal": "NOSUCH", "pid_file": "/x"}, "signal: found 'NOSUCH', expected a name"),
         ({"signal": 4242, "pid_file": "/x"}, "signal: found 4242"),
     ],
@@ -205,3 +235,5 @@ def test_simulate(tmp_path: Path) -> None:
     ]
     made = Host(Plugin, signal="hup", pid_file="/run/x.pid")
     assert list(made.plugin.simulate(batch)) == ["send SIGHUP to the process in /run/x.pid"]
+    assert list(Host(Plugin, signal=1).plugin.simulate(batch)) == ["send SIGHUP to the app"]
+    assert list(Host(Plugin, restart=True).plugin.simulate(batch)) == ["restart the app"]
