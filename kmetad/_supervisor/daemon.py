@@ -51,15 +51,17 @@ class Daemon:
 
         self.due = None
         self._started = time.monotonic()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            signals.announce(ours.fileno())
-            try:
+        ours: socket.socket | None = None
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                signals.announce(ours.fileno())
                 self.pid = self._spawn(theirs.fileno())
-            except OSError as error:
+        except OSError as error:
+            if ours is not None:
                 ours.close()
-                self.start_later(f"the daemon can't be started: {error.strerror}")
-                return
+            self.start_later(f"the daemon can't be started: {error.strerror}")
+            return
         self._link = ours
         in_use = {
             process.session for process in processes.descendants()

@@ -82,9 +82,18 @@ class Supervisor:
         """Supervise until the app is done. Answers the exit code."""
         if not self._app.pid:
             self._enter(WAITING, self._settings.sync_timeout)
-        self._start_daemon()
+        info: signal.struct_siginfo | None = None
+        self._daemon.due = time.monotonic()
         while not self._ended:
-            self._step(signals.wait(self._patience()))
+            try:
+                self._step(info)
+            except Exception:  # whatever it is, the app is not to end for it
+                import traceback
+
+                say(
+                    f"this is a fault of kmetad, please report it; the app is left alone\n{traceback.format_exc()}"
+                )
+            info = signals.wait(self._patience())
         # Whatever the daemon's plugins have started is all that can be left.
         processes.signal_all(processes.descendants(), signals.KILL)
         return self._code
@@ -93,6 +102,8 @@ class Supervisor:
 
     def _patience(self) -> float | None:
         """Seconds until something is due; None if nothing is."""
+        if self._ended:
+            return 0.0
         dues = [due for due in (self._deadline, self._daemon.due) if due is not None]
         return min(dues) - time.monotonic() if dues else None
 
