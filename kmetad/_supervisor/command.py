@@ -39,8 +39,11 @@ def environment() -> dict[str, str]:
                 started_with = file.read().split(b"\0")
         except OSError:
             return environ  # no /proc: nobody can know
-        if not any(variable.startswith(b"LC_CTYPE=") for variable in started_with):
-            del environ["LC_CTYPE"]
+        del environ["LC_CTYPE"]
+        for variable in started_with:
+            name, _, value = variable.partition(b"=")
+            if name == b"LC_CTYPE":
+                environ["LC_CTYPE"] = os.fsdecode(value)
     return environ
 
 

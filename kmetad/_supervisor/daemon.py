@@ -158,10 +158,14 @@ class Daemon:
 
 def _flags() -> list[str]:
     """The interpreter's: the daemon finds the same modules, and none where the app happens to run."""
-    home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     if sys.flags.isolated:
         return ["-I"]
-    return [] if home == os.getcwd() else ["-P"]  # in a checkout that isn't installed
+    home = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+    try:
+        in_checkout = os.path.samefile(home, ".")  # one that isn't installed
+    except OSError:
+        in_checkout = False
+    return [] if in_checkout else ["-P"]
 
 
 def _inheritable() -> list[int]:

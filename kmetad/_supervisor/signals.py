@@ -35,6 +35,10 @@ CHANGED_BY_PYTHON = (int(signal.SIGPIPE), int(signal.SIGXFSZ))
 """The interpreter ignores them. What they were before, nobody knows; nearly always the default."""
 
 
+_SI_SIGIO = -5
+"""Of a signal that ``announce`` asked for, where a positive code would mean something else (fs/fcntl.c)."""
+
+
 def block() -> frozenset[int]:
     """Block all. Answers what was blocked before: what the app is to start with.
 
@@ -74,7 +78,7 @@ def announce(descriptor: int) -> None:
 
 def was_sent(info: signal.struct_siginfo) -> bool:
     """Whether a process sent it; False for what the kernel has to say itself (``si_code``, sigaction(2))."""
-    return info.si_code <= 0
+    return info.si_code <= 0 and info.si_code != _SI_SIGIO
 
 
 def stop_self(number: int) -> bool:

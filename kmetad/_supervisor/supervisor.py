@@ -96,6 +96,7 @@ class Supervisor:
             info = signals.wait(self._patience())
         # Whatever the daemon's plugins have started is all that can be left.
         processes.signal_all(processes.descendants(), signals.KILL)
+        self._reap()
         return self._code
 
     # -- the loop ---------------------------------------------------------------------
