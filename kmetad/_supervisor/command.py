@@ -36,14 +36,15 @@ def environment() -> dict[str, str]:
     if environ.get("LC_CTYPE") in _COERCED:
         try:
             with open("/proc/self/environ", "rb") as file:
-                started_with = file.read().split(b"\0")
+                started_with = dict(
+                    variable.split(b"=", 1) for variable in file.read().split(b"\0") if b"=" in variable
+                )
         except OSError:
             return environ  # no /proc: nobody can know
-        del environ["LC_CTYPE"]
-        for variable in started_with:
-            name, _, value = variable.partition(b"=")
-            if name == b"LC_CTYPE":
-                environ["LC_CTYPE"] = os.fsdecode(value)
+        if b"LC_CTYPE" in started_with:
+            environ["LC_CTYPE"] = os.fsdecode(started_with[b"LC_CTYPE"])
+        else:
+            del environ["LC_CTYPE"]
     return environ
 
 
