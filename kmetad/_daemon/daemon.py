@@ -22,6 +22,7 @@ from kmetad._daemon.wrapped import Wrapped
 from kmetad._delivery.lane import Lane
 from kmetad._delivery.lanes import Lanes
 from kmetad._delivery.match import Filter
+from kmetad._delivery.memory import Memory
 from kmetad._watch import Watch
 from kmetad.errors import OWN_FAILURE
 
@@ -61,10 +62,11 @@ def run(
     refused = limits.apply(
         config.daemon.memory_limit, config.daemon.nice, config.daemon.oom_score_adj, niceness
     )
-    watch = Watch(build_sources(config, environ, os.urandom(32)), rescan=config.watch.rescan)
+    remembered = Memory(memory, log)
+    watch = Watch(build_sources(config, environ, remembered.digest_key), rescan=config.watch.rescan)
     lanes = Lanes(lambda name: _log.get_logger(plugin=name))
     wrapped = None if supervisor is None else Wrapped(supervisor, config)
-    made, faults = make_lanes(loaded, lanes, lambda: watch.snapshot, wrapped)
+    made, faults = make_lanes(loaded, lanes, remembered, lambda: watch.snapshot, wrapped)
 
     problems = [*map(str, loaded.problems), *faults]
     for problem in problems:
@@ -99,11 +101,12 @@ def run(
     watch.stop()
     lanes.stop(seconds)
     watcher.join(max(0.0, deadline - time.monotonic()))
+    remembered.hand_over()
     log.info("kmetad.stopped")
     if isinstance(ends, int):
         return ends
     if supervisor is None or supervisor.hear_no_more():
-        Arguments(ends.file or "", strict, verbose, link, memory, niceness).exec()
+        Arguments(ends.file or "", strict, verbose, link, remembered.fd, niceness).exec()
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kmetad import _log
 from kmetad._config import Loaded, PluginTable, options
@@ -11,6 +11,7 @@ from kmetad._delivery.lane import Instance as Told
 from kmetad._delivery.lane import Lane, Pace
 from kmetad._delivery.lanes import Lanes
 from kmetad._delivery.match import Filter
+from kmetad._delivery.memory import CRASHES, Memory
 from kmetad._plugins import Instance, load, make
 from kmetad.errors import ConfigError, PluginError
 from kmetad.hookspecs import App, Context
@@ -40,28 +41,55 @@ def make_instance(table: PluginTable, snapshot: Callable[[], Snapshot], app: App
 
 
 def make_lanes(
-    loaded: Loaded, lanes: Lanes, snapshot: Callable[[], Snapshot], wrapped: Wrapped | None = None
+    loaded: Loaded,
+    lanes: Lanes,
+    memory: Memory,
+    snapshot: Callable[[], Snapshot],
+    wrapped: Wrapped | None = None,
 ) -> tuple[list[Lane], list[str]]:
     """A lane for each instance that can be made, and what is wrong with the others.
 
+    An instance that ``memory`` knows to have brought the daemon down too often gets none.
     ``wrapped`` is the app, where there is one.
     """
     made: list[Lane] = []
     faults: list[str] = []
-    for table in loaded.config.plugins.values():
+    tables = loaded.config.plugins
+    filters = {name: Filter(table.match, loaded.config.watch.ignore) for name, table in tables.items()}
+    for name, remembered in memory.lanes(filters).items():
+        log = _log.get_logger(plugin=name)
+        if _is_set_aside(remembered.crashes, log):
+            continue
+        remembered.enter()  # importing it may end the process, too
         try:
             if wrapped is None:
-                told: Told = make_instance(table, snapshot, App())
+                told: Told = make_instance(tables[name], snapshot, App())
             else:
-                control = wrapped.control(table.name)
-                told = wrapped.attend(make_instance(table, snapshot, control), control)
+                control = wrapped.control(name)
+                told = wrapped.attend(make_instance(tables[name], snapshot, control), control)
         except (ConfigError, PluginError) as error:
             faults += str(error).splitlines()
             continue
-        filter_ = Filter(table.match, loaded.config.watch.ignore)
-        log = _log.get_logger(plugin=table.name)
-        made.append(Lane(told, filter_, _pace(table), log, entered=lanes.entered))
+        finally:
+            remembered.leave()
+        pace = _pace(tables[name])
+        made.append(Lane(told, filters[name], pace, log, remembered=remembered, entered=lanes.entered))
     return made, faults
+
+
+def _is_set_aside(crashes: int, log: Any) -> bool:
+    """Whether the daemon died in its hooks too often; says so, and how often it did."""
+    if crashes >= CRASHES:
+        log.error(
+            "plugin.set_aside",
+            crashes=crashes,
+            reason="the daemon died each time while it loaded this plugin, or while one of its hooks ran",
+            remedy="mend the plugin; restart the container, or have the configuration read again (HUP to the daemon)",
+        )
+        return True
+    if crashes:
+        log.warning("plugin.suspected", crashes=crashes, set_aside_at=CRASHES)
+    return False
 
 
 def _pace(table: PluginTable) -> Pace:

@@ -7,7 +7,8 @@ newest snapshot differs from anything that it may hold.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from kmetad._diff import diff
@@ -21,13 +22,20 @@ _ORDER = {type_: at for at, type_ in enumerate(TYPES)}
 class Cursor:
     """A lane's memory. Pure, and not safe for use from several threads."""
 
-    def __init__(self, acknowledged: Snapshot) -> None:
+    def __init__(
+        self, acknowledged: Snapshot, shown: Mapping[tuple[str, str], tuple[Any, ...]] = MappingProxyType({})
+    ) -> None:
         self.acknowledged = acknowledged
         # By type and key, the last two different values shown since the last
         # acknowledgement. Two are enough: whatever is newest, one of them differs from
         # it. Remembering only the last snapshot shown wouldn't be: A -> B failed, then
         # B -> A failed before the hook came to that key, and B would stay for good.
-        self._shown: dict[tuple[str, str], tuple[Any, ...]] = {}
+        self._shown = dict(shown)
+
+    @property
+    def shown(self) -> Mapping[tuple[str, str], tuple[Any, ...]]:
+        """By type and key, the last values shown and not acknowledged: for another cursor that goes on."""
+        return self._shown
 
     @property
     def settled(self) -> bool:

@@ -17,6 +17,8 @@ from typing import Any, Protocol
 
 from kmetad._delivery.cursor import Cursor
 from kmetad._delivery.match import Filter
+from kmetad._delivery.record import LaneState
+from kmetad._delivery.remembered import Remembered
 from kmetad._diff import diff
 from kmetad.events import AnyChange, Batch
 from kmetad.metadata import Snapshot
@@ -55,6 +57,7 @@ class Lane:
         pace: Pace,
         log: Any,
         *,
+        remembered: Remembered | None = None,
         entered: Callable[[], None] = lambda: None,
         uniform: Callable[[float, float], float] = random.uniform,
         clock: Callable[[], float] = time.monotonic,
@@ -66,6 +69,7 @@ class Lane:
         self._instance = instance
         self._filter = filter_
         self._log = log
+        self._memory = remembered or Remembered(LaneState(instance.name))
         self._entered = entered
         self._uniform = uniform
         self._clock = clock
@@ -129,7 +133,7 @@ class Lane:
                 continue
             attempt += 1
             if self._enter("on_start", lambda now=newest: self._instance.start(now.current), attempt=attempt):  # type: ignore[misc]
-                return Cursor(newest.current)
+                return self._memory.begin(newest)
             self._back_off(attempt)
         return None
 
@@ -155,15 +159,15 @@ class Lane:
                 newest = self._newest or newest
                 changes = self._changes(cursor, newest)
             if not changes:
-                cursor.acknowledge(newest.current)
+                self._memory.acknowledge(newest, silently=True)
                 break
             attempt += 1
-            cursor.show(changes)
+            self._memory.show(changes)
             batch = newest
             if attempt > 1 or changes is not newest.changes:
                 batch = Batch(changes, cursor.acknowledged, newest.current, newest.time_ns, attempt)
             if self._enter("on_change", lambda b=batch: self._instance.deliver(b), attempt=attempt):  # type: ignore[misc]
-                cursor.acknowledge(newest.current)
+                self._memory.acknowledge(newest)
                 break
             if attempt == self.pace.retry_attempts:
                 self._log.error("lane.parked", attempts=attempt, until="the next change")
@@ -180,10 +184,11 @@ class Lane:
     def _pass_on(self) -> None:
         """Call what ``tell`` was given, once ``on_start`` has succeeded."""
         while self._started and self._told:
-            self._enter(*self._told.popleft())
+            self._enter(*self._told.popleft(), told=True)
 
-    def _enter(self, hook: str, call: Callable[[], None], *, attempt: int = 1) -> bool:
+    def _enter(self, hook: str, call: Callable[[], None], *, attempt: int = 1, told: bool = False) -> bool:
         """Call the plugin. False if it raised: whatever that was, it stays here."""
+        self._memory.enter(told=told, patience=self.pace.timeout)
         self.busy_since = self._clock()
         self._entered()
         try:
@@ -199,6 +204,7 @@ class Lane:
             return False
         finally:
             self.busy_since = None
+            self._memory.leave()
         return True
 
     def _settle(self) -> bool:

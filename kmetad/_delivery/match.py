@@ -40,6 +40,11 @@ class Filter:
         self.match = Match(match)
         self.ignore = Match(ignore)
 
+    def covers(self, type_: str, key: str) -> bool:
+        """True if what becomes of this key is shown."""
+        wanted = not self.match.patterns or self.match.covers(type_, key)
+        return wanted and not self.ignore.covers(type_, key)
+
     def __call__(self, changes: tuple[AnyChange, ...]) -> tuple[AnyChange, ...]:
         """The changes that are left."""
         if not self.match.patterns and not self.ignore.patterns:

@@ -1,0 +1,204 @@
+"""Snapshots and changes as what msgpack can write, and back.
+
+Text becomes bytes by ``surrogatepass``, so that whatever a file held comes back as it
+was; numbers that a file may make as long as it likes become text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from kmetad.events import SUBJECTS, TYPES, AnyChange
+from kmetad.metadata import Digest, Resource, Snapshot, SourceState, Token
+from kmetad.quantity import Quantity
+
+Packed = list[Any]
+"""Nothing but lists, dicts, bytes, integers, booleans and None."""
+
+_CODES = {type_: code for code, type_ in enumerate(TYPES)}
+
+
+def text(value: str) -> bytes:
+    """Any text at all, lone surrogates included."""
+    return value.encode("utf-8", "surrogatepass")
+
+
+def untext(value: bytes) -> str:
+    """The text again."""
+    return value.decode("utf-8", "surrogatepass")
+
+
+def _number(value: int) -> bytes:
+    return b"%d" % value
+
+
+def _resource(value: Resource) -> Packed:
+    return [_number(value.number), None if value.divisor is None else text(str(value.divisor))]
+
+
+def _unresource(packed: Packed) -> Resource:
+    number, divisor = packed
+    return Resource(int(number), None if divisor is None else Quantity(untext(divisor)))
+
+
+def _undigest(packed: bytes) -> Digest:
+    if not isinstance(packed, bytes):
+        raise TypeError("a digest is bytes")
+    return Digest(packed)
+
+
+def _token(value: Token) -> Packed:
+    expires = None if value.expires is None else _number(value.expires)
+    return [expires, [text(name) for name in value.audiences], value.digest.value]
+
+
+def _untoken(packed: Packed) -> Token:
+    expires, audiences, digest = packed
+    return Token(None if expires is None else int(expires), tuple(map(untext, audiences)), _undigest(digest))
+
+
+def _state(value: SourceState) -> Packed:
+    return [text(value.status), value.faults, text(value.error)]
+
+
+def _unstate(packed: Packed) -> SourceState:
+    status, faults, error = packed
+    return SourceState(untext(status), int(faults), untext(error))  # type: ignore[arg-type]
+
+
+_VALUES: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "label": (text, untext),
+    "annotation": (text, untext),
+    "field": (text, untext),
+    "resource": (_resource, _unresource),
+    "file": (lambda digest: digest.value, _undigest),
+    "token": (_token, _untoken),
+    "trust": (lambda digest: digest.value, _undigest),
+    "source": (_state, _unstate),
+}
+"""By type of change, how a value is packed and unpacked."""
+
+
+def pack_changes(changes: Iterable[AnyChange]) -> Packed:
+    """Type, key, the new value and its source; the old one is what the reader has."""
+    return [
+        [
+            _CODES[change.type],
+            text(change.key),
+            None if change.new is None else _VALUES[change.type][0](change.new),
+            text(change.source),
+        ]
+        for change in changes
+    ]
+
+
+def unpack_changes(packed: Packed) -> list[AnyChange]:
+    """The changes again, ``old`` left out."""
+    changes: list[Any] = []
+    for code, key, new, source in packed:
+        kind = SUBJECTS[code][0]
+        value = None if new is None else _VALUES[kind.type][1](new)
+        changes.append(kind(untext(key), None, value, untext(source)))
+    return changes
+
+
+Shown = Mapping[tuple[str, str], tuple[Any, ...]]
+"""By type and key, the values that a plugin was shown and hasn't acknowledged; see ``Cursor``."""
+
+
+def pack_shown(shown: Shown) -> Packed:
+    """What ``Cursor.shown`` holds."""
+    return [
+        [_CODES[type_], text(key), [None if value is None else _VALUES[type_][0](value) for value in values]]
+        for (type_, key), values in shown.items()
+    ]
+
+
+def unpack_shown(packed: Packed) -> dict[tuple[str, str], tuple[Any, ...]]:
+    """The same again."""
+    shown: dict[tuple[str, str], tuple[Any, ...]] = {}
+    for code, key, values in packed:
+        type_ = TYPES[code]
+        unpack = _VALUES[type_][1]
+        shown[type_, untext(key)] = tuple(None if value is None else unpack(value) for value in values)
+    return shown
+
+
+def pack_swapped(swapped: Mapping[str, int]) -> Packed:
+    """When which source was swapped; a file system may give any time."""
+    return [[text(name), _number(ns)] for name, ns in swapped.items()]
+
+
+def unpack_swapped(packed: Packed) -> Mapping[str, int]:
+    """The same again."""
+    return MappingProxyType({untext(name): int(ns) for name, ns in packed})
+
+
+def pack_snapshots(snapshots: Sequence[Snapshot]) -> Packed:
+    """A table of their parts, and the snapshots as places in it: what they share is written once."""
+    table: Packed = []
+    places: dict[tuple[str, int, int], int] = {}
+
+    def place(type_: str, values: Mapping[str, Any], speakers: Any) -> int:
+        known = type_, id(values), id(speakers)
+        if known not in places:
+            places[known] = len(table)
+            pack = _VALUES[type_][0]
+            spoken = (
+                text(speakers)
+                if isinstance(speakers, str)
+                else [[text(key), text(source)] for key, source in speakers.items()]
+            )
+            table.append([[[text(key), pack(value)] for key, value in values.items()], spoken])
+        return places[known]
+
+    rows = [
+        [
+            [
+                place(kind.type, getattr(snapshot, part), snapshot.origins.get(kind.type, ""))
+                for kind, part in SUBJECTS
+            ],
+            snapshot.generation,
+            pack_swapped(snapshot.swapped),
+        ]
+        for snapshot in snapshots
+    ]
+    return [table, rows]
+
+
+def unpack_snapshots(packed: Packed) -> list[Snapshot]:
+    """The snapshots, sharing their parts as they did."""
+    table, rows = packed
+    parts: dict[int, tuple[Mapping[str, Any], str | Mapping[str, str]]] = {}
+    snapshots = []
+    for places, generation, swapped in rows:
+        values: dict[str, Mapping[str, Any]] = {}
+        origins: dict[str, str | Mapping[str, str]] = {}
+        for (kind, part), at in zip(SUBJECTS, places, strict=True):
+            if at not in parts:
+                parts[at] = _unpack_part(kind.type, table[at])
+            values[part], speakers = parts[at]
+            if speakers:
+                origins[kind.type] = speakers
+        snapshots.append(
+            Snapshot(
+                **values,
+                generation=int(generation),
+                swapped=unpack_swapped(swapped),
+                origins=MappingProxyType(origins),
+            )
+        )
+    return snapshots
+
+
+def _unpack_part(type_: str, packed: Packed) -> tuple[Mapping[str, Any], str | Mapping[str, str]]:
+    values, spoken = packed
+    unpack = _VALUES[type_][1]
+    speakers: str | Mapping[str, str]
+    if isinstance(spoken, bytes):
+        speakers = untext(spoken)
+    else:
+        speakers = MappingProxyType({untext(key): untext(source) for key, source in spoken})
+    return MappingProxyType({untext(key): unpack(value) for key, value in values}), speakers

@@ -1,0 +1,209 @@
+"""What the lanes remember, as bytes: one format for the memory file and for the disk.
+
+=========  ======================================================================
+bytes      of a record, all little-endian
+=========  ======================================================================
+0 - 3      ``kmtd``
+4 - 7      the version of the format
+8 - 11     how many bytes the content has
+12 - 15    CRC-32 of all that comes before, and of the content
+16 -       the content, in msgpack
+=========  ======================================================================
+
+The content is either all that is remembered (``encode``), or the steps made since (``replay``).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from zlib import crc32
+
+import msgspec
+
+from kmetad._delivery.cursor import Cursor
+from kmetad._delivery.packing import (
+    Packed,
+    pack_shown,
+    pack_snapshots,
+    pack_swapped,
+    text,
+    unpack_changes,
+    unpack_shown,
+    unpack_snapshots,
+    unpack_swapped,
+    untext,
+)
+from kmetad._diff import apply
+from kmetad.metadata import Snapshot
+
+VERSION = 1
+
+_MAGIC = b"kmtd"
+_FIXED = struct.Struct("<4sII")
+_CHECKSUM = struct.Struct("<I")
+HEADER = _FIXED.size + _CHECKSUM.size
+"""Bytes before a record's content."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
+
+
+_SENSELESS = (ValueError, TypeError, LookupError, AttributeError, msgspec.MsgspecError)
+
+
+class Unreadable(ValueError):
+    """No record of this version, or a damaged one; says which."""
+
+
+@dataclass(slots=True)
+class LaneState:
+    """What is remembered of one lane."""
+
+    name: str
+    match: tuple[str, ...] = ()
+    """The patterns by which it was filtered."""
+    ignore: tuple[str, ...] = ()
+    cursor: Cursor | None = None
+    """None until ``on_start`` has succeeded."""
+    crashes: int = 0
+    """How many times in a row the daemon died while one of its hooks ran."""
+    in_tell: bool = False
+    """Whether it ran what ``tell`` was given, the last time."""
+
+
+@dataclass(slots=True)
+class State:
+    """All that is remembered."""
+
+    digest_key: bytes
+    life: int = 0
+    """Counts the daemons, so that one tells its own marks from those of another."""
+    last: Snapshot = field(default_factory=Snapshot)
+    """The newest that any lane acknowledged."""
+    lanes: list[LaneState] = field(default_factory=list)
+
+
+def frame(content: bytes, seed: int = 0) -> bytes:
+    """The record with this content. ``seed``: what the reader has to know as well, up to 2**32 - 1."""
+    fixed = _FIXED.pack(_MAGIC, VERSION, len(content))
+    return fixed + _CHECKSUM.pack(crc32(content, crc32(fixed, seed))) + content
+
+
+def unframe(data: memoryview, at: int = 0, seed: int = 0) -> tuple[memoryview, int]:
+    """The content of the record that begins there, and where it ends. Raises Unreadable."""
+    if at < 0 or len(data) - at < HEADER:
+        raise Unreadable("cut off: no whole header")
+    magic, version, length = _FIXED.unpack_from(data, at)
+    (checksum,) = _CHECKSUM.unpack_from(data, at + _FIXED.size)
+    if magic != _MAGIC:
+        raise Unreadable("no record of kmetad")
+    if version != VERSION:
+        raise Unreadable(f"of version {version}; this kmetad reads version {VERSION}")
+    begin, end = at + HEADER, at + HEADER + length
+    if end > len(data):
+        raise Unreadable(f"cut off: {len(data) - begin} of {length} bytes are there")
+    content = data[begin:end]
+    if crc32(content, crc32(data[at : at + _FIXED.size], seed)) != checksum:
+        raise Unreadable("damaged: its checksum differs")
+    return content, end
+
+
+def encode(state: State) -> bytes:
+    """A record's content: everything. A snapshot that several lanes acknowledged is written once."""
+    snapshots = [state.last]
+    places = {id(state.last): 0}
+    lanes: Packed = []
+    for lane in state.lanes:
+        at: int | None = None
+        may_hold: Packed = []
+        if lane.cursor is not None:
+            acknowledged = lane.cursor.acknowledged
+            if id(acknowledged) not in places:
+                places[id(acknowledged)] = len(snapshots)
+                snapshots.append(acknowledged)
+            at, may_hold = places[id(acknowledged)], pack_shown(lane.cursor.shown)
+        patterns = [[text(pattern) for pattern in some] for some in (lane.match, lane.ignore)]
+        lanes.append([text(lane.name), *patterns, at, may_hold, lane.crashes, lane.in_tell])
+    return _encode([state.digest_key, state.life, pack_snapshots(snapshots), lanes])
+
+
+def decode(content: memoryview | bytes) -> State:
+    """What was encoded. Raises Unreadable."""
+    try:
+        digest_key, life, packed, rows = _decode(content)
+        snapshots = unpack_snapshots(packed)
+        lanes = []
+        for name, match, ignore, at, may_hold, crashes, in_tell in rows:
+            cursor = None if at is None else Cursor(snapshots[at], unpack_shown(may_hold))
+            lanes.append(
+                LaneState(
+                    untext(name),
+                    tuple(map(untext, match)),
+                    tuple(map(untext, ignore)),
+                    cursor,
+                    int(crashes),
+                    bool(in_tell),
+                )
+            )
+        return State(bytes(digest_key), int(life), snapshots[0], lanes)
+    except _SENSELESS as error:
+        raise _no_sense(error) from None
+
+
+# -- steps -------------------------------------------------------------------------
+
+_MOVED, _SHOWN, _ACKNOWLEDGED, _PROVEN = range(4)
+
+
+def moved(changes: Packed, newest: Snapshot) -> Packed:
+    """``State.last`` is this one now; ``changes`` is what differs."""
+    return [_MOVED, changes, newest.generation, pack_swapped(newest.swapped)]
+
+
+def shown(lane: int, changes: Packed) -> Packed:
+    """The lane of this number is about to be shown these changes."""
+    return [_SHOWN, lane, changes]
+
+
+def acknowledged(lane: int) -> Packed:
+    """The lane has acknowledged ``State.last``."""
+    return [_ACKNOWLEDGED, lane]
+
+
+def proven(lane: int) -> Packed:
+    """The lane did what it had crashed in, and no crash counts any more."""
+    return [_PROVEN, lane]
+
+
+def encode_steps(steps: Sequence[Packed]) -> bytes:
+    """A record's content: steps that belong together."""
+    return _encode(steps)
+
+
+def replay(state: State, content: memoryview | bytes) -> None:
+    """Make the steps again. Raises Unreadable."""
+    try:
+        for kind, *values in _decode(content):
+            if kind == _MOVED:
+                changes, generation, swapped = values
+                newest = apply(state.last, unpack_changes(changes))
+                state.last = replace(newest, generation=int(generation), swapped=unpack_swapped(swapped))
+                continue
+            lane = state.lanes[values[0]]
+            if kind == _SHOWN and lane.cursor is not None:
+                lane.cursor.show(unpack_changes(values[1]))
+            elif kind == _ACKNOWLEDGED and lane.cursor is not None:
+                lane.cursor.acknowledge(state.last)
+            elif kind == _ACKNOWLEDGED:
+                lane.cursor = Cursor(state.last)
+            elif kind == _PROVEN:
+                lane.crashes, lane.in_tell = 0, False
+    except _SENSELESS as error:
+        raise _no_sense(error) from None
+
+
+def _no_sense(error: Exception) -> Unreadable:
+    # A sound checksum says that kmetad wrote it; so this is a fault of the code, not of the bytes.
+    return Unreadable(f"its content makes no sense: {type(error).__name__}")
