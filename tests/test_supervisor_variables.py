@@ -35,7 +35,19 @@ def test_half_a_snapshot_is_forgotten() -> None:
     """The daemon died in the middle of saying it."""
     variables = Variables({})
     variables.say("A", "1")
-    variables.forget_said()
+    variables.begin()
+    variables.say("B", "2")
+    variables.commit()
+    assert variables.now() == {"B": "2"}
+
+
+def test_a_new_daemon_knows_nothing_of_the_one_before() -> None:
+    """What that said stays in force until the new one has said what is."""
+    variables = Variables({})
+    variables.say("A", "1")
+    variables.commit()
+    variables.begin()
+    assert variables.now() == {"A": "1"}
     variables.say("B", "2")
     variables.commit()
     assert variables.now() == {"B": "2"}

@@ -286,7 +286,6 @@ class Supervisor:
     # -- the daemon ---------------------------------------------------------------------
 
     def _start_daemon(self) -> None:
-        self._variables.forget_said()
         self._daemon.start()
         if self._app.pid:
             self._tell_of_app()
@@ -302,7 +301,9 @@ class Supervisor:
 
     def _hear(self, kind: str, values: tuple[Any, ...]) -> None:
         """What the daemon says (``kmetad._link``)."""
-        if kind == "run":
+        if kind == "hello":
+            self._variables.begin()
+        elif kind == "run":
             self._next_settings = Settings(values[0], self._overrides)
             if not self._next_settings.command:
                 self._next_settings.command = self._settings.command

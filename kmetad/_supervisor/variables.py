@@ -14,6 +14,7 @@ class Variables:
         self._inherited = inherited
         self._in_force: dict[str, str] = {}
         self._said: dict[str, str | None] = {}
+        self._afresh = False
         self._worked: dict[str, str] = {}
 
     def say(self, name: str, value: str | None) -> None:
@@ -22,6 +23,9 @@ class Variables:
 
     def commit(self) -> None:
         """That was all of one snapshot."""
+        if self._afresh:
+            self._in_force.clear()
+            self._afresh = False
         for name, value in self._said.items():
             if value is None:
                 self._in_force.pop(name, None)
@@ -29,9 +33,10 @@ class Variables:
                 self._in_force[name] = value
         self._said.clear()
 
-    def forget_said(self) -> None:
-        """Whoever said it has ended before it said all."""
+    def begin(self) -> None:
+        """A new daemon: what the one before has not committed is void, and all else once this one commits."""
         self._said.clear()
+        self._afresh = True
 
     def now(self) -> dict[str, str]:
         """The environment for a start."""
