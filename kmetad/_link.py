@@ -6,6 +6,7 @@ interpreter, and nothing has to be imported for it.
 ========================================  =====================================================
 the daemon says
 ========================================  =====================================================
+``hello``                                 a new daemon: variables that the one before said are void
 ``run, settings``                         ``[run]`` as it is now; for the app's next start
 ``checked``                               neither the TOML nor a plugin has a fault (``--strict``)
 ``variable, name, value``                 a variable of the app's next start; None takes it back
