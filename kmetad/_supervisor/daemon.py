@@ -7,7 +7,7 @@ import sys
 import time
 
 from kmetad import _link
-from kmetad._supervisor import processes, signals
+from kmetad._supervisor import interpreter, processes, signals
 from kmetad._supervisor.messages import say
 
 TYPE_CHECKING = False
@@ -127,7 +127,7 @@ class Daemon:
         self._pause = min(LONGEST_PAUSE, 2 * self._pause)
 
     def _spawn(self, link: int) -> int:
-        command = [sys.executable, *_flags(), "-m", "kmetad._daemon", *self._options, "--link", str(link)]
+        command = [sys.executable, *interpreter.options(), "-m", "kmetad._daemon", *self._options, "--link", str(link)]
         inherited = [link]
         if self._memory is not None:
             command += ["--memory", str(self._memory)]
@@ -154,18 +154,6 @@ class Daemon:
         finally:
             for fd in inherited:
                 os.set_inheritable(fd, False)
-
-
-def _flags() -> list[str]:
-    """The interpreter's: the daemon finds the same modules, and none where the app happens to run."""
-    if sys.flags.isolated:
-        return ["-I"]
-    home = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
-    try:
-        in_checkout = os.path.samefile(home, ".")  # one that isn't installed
-    except OSError:
-        in_checkout = False
-    return [] if in_checkout else ["-P"]
 
 
 def _inheritable() -> list[int]:
