@@ -128,7 +128,9 @@ class Supervised(Daemon):
         self.link.settimeout(DEADLINE)
         self.variables: dict[str, str] = {}
         """In force, as the supervisor has them."""
-        self._said: dict[str, str | None] = {}
+        self.heard: list[str] = []
+        """The kinds of all messages that were heard."""
+        self._said: dict[str, bytes | None] = {}
         file = str(self.toml) if self.toml.read_text() else ""
         with theirs:
             command = [sys.executable, "-P", "-m", "kmetad._daemon", "--config", file, *arguments]
@@ -153,6 +155,7 @@ class Supervised(Daemon):
             message = _link.receive(self.link)
             assert message is not None, f"it ended without {kind}: {self.lines}"
             said, values = message
+            self.heard.append(said)
             if said == "hello":
                 self._said = dict.fromkeys(self.variables)
             elif said == "variable":
@@ -162,7 +165,7 @@ class Supervised(Daemon):
                     if value is None:
                         self.variables.pop(name, None)
                     else:
-                        self.variables[name] = value
+                        self.variables[name] = value.decode("utf-8", "surrogateescape")
                 self._said = {}
             if said == kind:
                 return values
@@ -172,6 +175,7 @@ class Supervised(Daemon):
         kinds = []
         while (message := _link.receive(self.link)) is not None:
             kinds.append(message[0])
+        self.heard += kinds
         return kinds
 
     def close(self) -> None:

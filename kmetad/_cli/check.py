@@ -138,10 +138,11 @@ def _of_fillers(fillers: list[str]) -> list[str]:
     """Several instances may have the same variable for the app."""
     if len(fillers) < 2:
         return []
-    return [
-        f"{', '.join(f'plugins.{name}' for name in fillers)} all have variables for the app (kmetad_app_env); "
-        f"where two have the same one, that of the last wins"
-    ]
+    names = ", ".join(f"plugins.{name}" for name in fillers)
+    sentence = (
+        f"{names} all have variables for the app (kmetad_app_env); where two have the same one, the last wins"
+    )
+    return [sentence]
 
 
 def _of_lanes(config: Config) -> list[str]:

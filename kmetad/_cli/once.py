@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from kmetad._daemon.environment import Environment
+from kmetad._daemon.environment import Environment, encode
 from kmetad._daemon.instances import make_instance
 from kmetad._daemon.signals import Signals
 from kmetad._daemon.wrapped import Attended, Readiness
@@ -106,7 +106,7 @@ def _merge(variables: dict[str, str], differ: Mapping[str, str | None]) -> None:
         if value is None:
             variables.pop(name, None)
         else:
-            variables[name] = value
+            variables[name] = os.fsdecode(encode(value))  # as os.environ has it, whatever the locale is
 
 
 def _fillers(

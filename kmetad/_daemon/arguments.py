@@ -6,6 +6,8 @@ import os
 import sys
 from dataclasses import dataclass
 
+from kmetad._supervisor import interpreter
+
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
@@ -24,7 +26,7 @@ class Arguments:
 
     def argv(self) -> list[str]:
         """The whole command line, with the interpreter."""
-        argv = [sys.executable, *_interpreter_options(), "-m", "kmetad._daemon", "--config", self.config]
+        argv = [sys.executable, *interpreter.options(), "-m", "kmetad._daemon", "--config", self.config]
         argv += [f"--{name}" for name in ("strict", "verbose") if getattr(self, name)]
         for name in ("link", "memory", "niceness"):
             value = getattr(self, name)
@@ -56,11 +58,3 @@ def parse(argv: list[str]) -> Arguments:
         else:
             raise ValueError(f"{word} is no option of kmetad's daemon")
     return Arguments(**found)  # type: ignore[arg-type]
-
-
-def _interpreter_options() -> list[str]:
-    """As the supervisor starts it: without what happens to lie in the directory where the app runs."""
-    home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    if sys.flags.isolated:
-        return ["-I"]
-    return [] if home == os.getcwd() else ["-P"]  # in a checkout that isn't installed

@@ -17,6 +17,7 @@ from kmetad._daemon import limits
 from kmetad._daemon.arguments import Arguments
 from kmetad._daemon.instances import make_lanes
 from kmetad._daemon.journal import PACE, Journal
+from kmetad._daemon.signals import Signals
 from kmetad._daemon.supervisor import Supervisor
 from kmetad._daemon.wrapped import Wrapped
 from kmetad._delivery.lane import Lane
@@ -78,7 +79,7 @@ def run(
     for sentence in pending(config):
         log.warning("config.not_in_this_version", what=sentence)
 
-    signals = _Signals()
+    signals = Signals((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
     journal = Journal(log, loaded, [lane.name for lane in made], wrapped)
     if wrapped is not None:
         wrapped.introduce(loaded, checked=strict)
@@ -117,30 +118,7 @@ def _redirect_stdout() -> None:
         sys.stdout.reconfigure(line_buffering=True)
 
 
-class _Signals:
-    """TERM, INT and HUP, in the order in which they came.
-
-    The interpreter's C handler writes each into a pipe (``set_wakeup_fd``). A queue filled
-    by a Python handler would lose one that comes just before the main thread falls asleep.
-    """
-
-    def __init__(self) -> None:
-        self._read, self._write = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(self._write, False)  # as set_wakeup_fd asks for
-        signal.set_wakeup_fd(self._write)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda _number, _frame: None)
-
-    def get(self) -> int:
-        """Sleep until there is one."""
-        return os.read(self._read, 1)[0]
-
-    def put(self, number: int) -> None:
-        """As if it had come. From any thread."""
-        os.write(self._write, bytes((number,)))
-
-
-def _wait(signals: _Signals, loaded: Loaded, environ: Mapping[str, str] | None, log: Any) -> int | Loaded:
+def _wait(signals: Signals, loaded: Loaded, environ: Mapping[str, str] | None, log: Any) -> int | Loaded:
     """Sleep until kmetad has to end: the exit code, or the new configuration to start anew with.
 
     ``environ``: where a file may be named, if there was none yet.
@@ -167,7 +145,7 @@ def _wait(signals: _Signals, loaded: Loaded, environ: Mapping[str, str] | None, 
         log.error("config.kept", reason="the new configuration has faults; the one before stays in force")
 
 
-def _watch(watch: Watch, lanes: Lanes, wrapped: Wrapped | None, signals: _Signals, log: Any) -> None:
+def _watch(watch: Watch, lanes: Lanes, wrapped: Wrapped | None, signals: Signals, log: Any) -> None:
     """The watching thread: wait, read, compare (all by ``Watch``), deliver."""
     try:
         with watch:

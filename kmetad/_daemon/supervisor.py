@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kmetad import _link
+from kmetad._daemon.environment import encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,8 +39,12 @@ class Supervisor:
         return self._say_all([(kind, *values)])
 
     def say_variables(self, variables: Mapping[str, str | None]) -> None:
-        """Variables of the app's next start that are different now, and that they are in force."""
-        self._say_all([*(("variable", name, value) for name, value in variables.items()), ("environment",)])
+        """Variables of the app's next start that are different now, and that they are in force.
+
+        Values go as the bytes that execve(2) gets: in a text, what is no UTF-8 would take three times as many.
+        """
+        said = ((name, None if value is None else encode(value)) for name, value in variables.items())
+        self._say_all([*(("variable", *variable) for variable in said), ("environment",)])
 
     def _say_all(self, messages: Iterable[tuple[Any, ...]]) -> bool:
         with self._saying:

@@ -137,7 +137,7 @@ def test_signal_to_the_app() -> None:
     with capture_logs() as logs:
         made.set(labels={"app": "b"})
     assert made.app.signals == [signal.SIGUSR1]
-    assert logs[-1] | {"signal": "SIGUSR1", "pid": 17} == logs[-1]
+    assert (logs[-1]["event"], logs[-1]["signal"], logs[-1]["pid"]) == ("reload.signalled", "SIGUSR1", 17)
 
 
 def test_restart_of_the_app() -> None:
