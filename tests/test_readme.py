@@ -1,4 +1,4 @@
-"""Every code block of the READMEs runs, in the Pod that the README's own manifest describes."""
+"""Every code block of the READMEs and of docs/ runs, in the Pod that the README's own manifest describes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from typing import Any
 import pytest
 import yaml
 
+from kmetad._config.model import Run
+from kmetad._config.units import parse_duration
 from kmetad.quantity import Quantity
 from kmetad.testing import kubelet
 from tests.test_packaging import INSTALL, ROOT, plain_environment
 
-README = ROOT / "README.md"
+README, RUNNING = ROOT / "README.md", ROOT / "docs" / "running.md"
 TIME = re.compile(r"(\d{4}-\d\d-\d\dT)?\d\d:\d\d:\d\d\.\d+Z?")
 ELSEWHERE = {INSTALL}
 """Commands that another test runs: tests/test_packaging.py."""
@@ -52,7 +55,8 @@ def blocks(file: Path) -> list[Block]:
     return found
 
 
-BLOCKS = [block for file in (README, *sorted(ROOT.glob("plugins/*/README.md"))) for block in blocks(file)]
+DOCUMENTS = (README, *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("plugins/*/README.md")))
+BLOCKS = [block for file in DOCUMENTS for block in blocks(file)]
 
 
 def each(*languages: str) -> pytest.MarkDecorator:
@@ -66,6 +70,18 @@ def of_readme(language: str) -> list[str]:
     return [block.text for block in BLOCKS if block.file == README and block.language == language]
 
 
+def configuration_of(block: Block) -> str:
+    """The TOML that a block is about: the one under the same heading, else README.md's."""
+    beside = [other for other in BLOCKS if (other.file, other.title) == (block.file, block.title)]
+    return next((other.text for other in beside if other.language == "toml"), of_readme("toml")[0])
+
+
+def containers(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """All of a Pod, sidecars included; kmetad's own first."""
+    both: list[dict[str, Any]] = [*spec.get("initContainers", ()), *spec["containers"]]
+    return sorted(both, key=lambda container: container["name"] != "kmetad")
+
+
 class Pod:
     """README.md's Pod under a directory of its own: its volumes, as the kubelet would have written them."""
 
@@ -74,8 +90,7 @@ class Pod:
         self.manifest = yaml.safe_load(of_readme("yaml")[0])
         metadata, spec = self.manifest["metadata"], self.manifest["spec"]
         limits = {container["name"]: container.get("resources") for container in spec["containers"]}
-        (kmetad,) = (container for container in spec["containers"] if container["name"] == "kmetad")
-        mounts = {mount["name"]: mount["mountPath"] for mount in kmetad["volumeMounts"]}
+        mounts = {mount["name"]: mount["mountPath"] for mount in containers(spec)[0]["volumeMounts"]}
         for path in mounts.values():
             os.makedirs(self.at(path))
         (volume,) = (volume for volume in spec["volumes"] if "downwardAPI" in volume)
@@ -139,14 +154,10 @@ def commands(block: Block) -> list[tuple[str, str]]:
 
 
 def test_every_block_is_of_a_language_that_is_run() -> None:
-    """A block in any other language would never fail."""
-    assert {block.language for block in BLOCKS} <= {"console", "python", "toml", "yaml"}
-    assert {block.language for block in BLOCKS if block.file == README} == {
-        "console",
-        "python",
-        "toml",
-        "yaml",
-    }
+    """A block in any other language would never fail. tests/test_containerfiles.py builds the images."""
+    languages = {"console", "dockerfile", "python", "toml", "yaml"}
+    assert {block.language for block in BLOCKS} <= languages
+    assert {block.language for block in BLOCKS if block.file == README} == languages
     for block in BLOCKS:
         assert block.language != "console" or commands(block), block.place
 
@@ -162,18 +173,48 @@ def test_configurations_are_accepted(block: Block, pod: Pod) -> None:
 
 @each("yaml")
 def test_manifests_fit_the_configuration(block: Block, pod: Pod) -> None:
-    """Volumes that are mounted exist, and those that the TOML names are mounted into kmetad's container."""
+    """Volumes that are mounted exist, and what the TOML names is mounted into kmetad's container."""
     spec = yaml.safe_load(block.text)["spec"]
     volumes = {volume["name"] for volume in spec["volumes"]}
-    for container in spec["containers"]:
+    for container in containers(spec):
         assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
-    mounted = {mount["mountPath"] for mount in spec["containers"][-1]["volumeMounts"]}
-    assert set(re.findall(r'path = "(/[^"]+)"', of_readme("toml")[0])) <= mounted
+    toml = tomllib.loads(configuration_of(block))
+    mounted = {mount["mountPath"] for mount in containers(spec)[0]["volumeMounts"]}
+    assert {volume["path"] for volume in toml["volumes"].values()} <= mounted
+    for plugin in toml["plugins"].values():
+        assert os.path.dirname(plugin.get("pid_file", "/etc/web/")) in mounted
+
+
+def test_timeouts_of_the_manifest_add_up() -> None:
+    """The page's own sums: hook, app and drain within the grace period; waiting and start within the startupProbe."""
+    block = next(b for b in BLOCKS if b.file == RUNNING and b.language == "yaml" and "preStop" in b.text)
+    spec = yaml.safe_load(block.text)["spec"]
+    run = tomllib.loads(configuration_of(block))["run"]
+    (app,) = spec["containers"]
+    (graceful,) = re.findall(r"--graceful-timeout=(\d+)", " ".join(app["args"]))
+    stop = (
+        app["lifecycle"]["preStop"]["sleep"]["seconds"],
+        int(graceful),
+        parse_duration(run["drain_timeout"]),
+    )
+    assert sum(stop) < spec["terminationGracePeriodSeconds"]
+    assert " + ".join(f"{seconds:g}" for seconds in stop) in RUNNING.read_text()
+    probe = app["startupProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] > parse_duration(run["sync_timeout"])
+
+
+def test_defaults_are_the_real_ones() -> None:
+    """A default in parentheses is that of the configuration."""
+    told = re.findall(r"`(\w+_timeout)` \((\w+)\)", RUNNING.read_text())
+    assert {name for name, _ in told} == {"drain_timeout", "stop_timeout", "sync_timeout"}
+    for name, default in told:
+        assert getattr(Run(), name) == parse_duration(default), name
 
 
 @each("console")
 def test_commands_do_what_is_shown(block: Block, pod: Pod) -> None:
     """Each command ends well, and prints what stands below it but for the time."""
+    pod.toml.write_text(pod.here(configuration_of(block)))
     for command, shown in commands(block):
         if command in ELSEWHERE:
             continue
@@ -218,7 +259,7 @@ def test_programs_run(block: Block, pod: Pod) -> None:
         table = next(text for text in of_readme("toml") if "levels.py" in text)
         with pod.toml.open("a") as toml:
             toml.write(pod.here(table))
-        process = pod.start("kmetad", "run")
+        process = pod.start("kmetad", "run", "--", "sleep", "infinity")
         output, first, then = process.stderr, "the level is info", "the level was info and is debug"
     else:
         process = pod.start(sys.executable, "-u", "-c", pod.here(block.text))
