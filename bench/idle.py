@@ -30,7 +30,7 @@ class Idle:
     name: str
     volumes: int
     watches: bool = True
-    """Whether it is to have an inotify descriptor."""
+    """Whether its inotify descriptor is counted against the target."""
     megabytes: float | None = None
     """The most Private_Dirty that is promised of it."""
     wakeups: int | None = None
@@ -105,7 +105,7 @@ def _wrappers(installed: Installed, directory: str, ends: ExitStack) -> list[_Sl
         sleepers += [
             _Sleeper(Idle("kmetad run, supervisor", volumes, False, SUPERVISOR), process, _own),
             _Sleeper(Idle("kmetad run, its daemon", volumes), process, _daemon),
-            _Sleeper(Idle("kmetad run, both", volumes, megabytes=BOTH), process, _own_and_daemon),
+            _Sleeper(Idle("kmetad run, both", volumes, False, BOTH), process, _own_and_daemon),
         ]
     return sleepers
 

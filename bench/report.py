@@ -143,7 +143,7 @@ def targets(
 
 def _threads_with_fewest_volumes(idle: Idle, idles: Sequence[Idle]) -> int | None:
     """How many threads the same contender has with fewer volumes; None if that wasn't measured."""
-    others = [other for other in idles if other.name == idle.name and other.volumes < idle.volumes]
+    others = [other for other in idles if other.name == idle.name and 0 < other.volumes < idle.volumes]
     fewest = min(others, key=lambda other: other.volumes, default=None)
     return fewest.footprint.threads if fewest is not None and fewest.footprint is not None else None
 

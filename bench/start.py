@@ -61,7 +61,10 @@ def _contenders(installed: Installed, directory: str) -> list[Start]:
     home = os.path.join(directory, "start")
     os.mkdir(home)
     volume = Volume(os.path.join(home, "podinfo"), 2)
-    config = {"KMETAD_CONFIG": kmetad_toml(home, [volume.path], None)}
+    config = kmetad_toml(home, [volume.path], None)
+    filled = f"{config}.env"
+    with open(config) as toml, open(filled, "w") as with_env:
+        with_env.write(toml.read() + "[run.env]\nMARKER = \"{metadata.labels['bench/marker']}\"\n")
     kmetad = [installed.script, "run", "--", *APP]
     module = [installed.python, "-m", "kmetad", "run", "--", *APP]
     starts = [
@@ -70,7 +73,8 @@ def _contenders(installed: Installed, directory: str) -> list[Start]:
         Start("tini", wrapper("tini", APP)),
         Start("dumb-init", wrapper("dumb-init", APP)),
         Start("kmetad run", kmetad, target=True),
-        Start("kmetad run, with a configuration", kmetad, config),
+        Start("kmetad run, with a configuration", kmetad, {"KMETAD_CONFIG": config}),
+        Start("kmetad run, with run.env", kmetad, {"KMETAD_CONFIG": filled}),
         Start("python -m kmetad run", module),
     ]
     for start in starts:
