@@ -59,8 +59,7 @@ def test_what_the_daemon_says_is_no_signal_for_the_app(before: tuple[str, ...], 
     """The supervisor hears it by SIGCHLD, too."""
     with Wrapped(app("record('app')"), options=toml('[run]\nstart = "now"\n'), before=before) as wrapped:
         wrapped.ready()
-        assert wrapped.err is not None
-        wrapped.err.until("kmetad.started")
+        wrapped.told("kmetad.started")
         wrapped.send(USR2)
         assert wrapped.line() == f"app {USR2}"
 

@@ -107,10 +107,12 @@ class Wrapped:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        mine = descendants(self.process.pid) if self.process.poll() is None else []
-        for pid in (self.process.pid, *mine):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGSTOP)  # or it might start another app meanwhile
+            state(self.process.pid, "T", "Z")
+            for pid in (self.process.pid, *descendants(self.process.pid)):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         self.process.wait(DEADLINE)
         for stream in (self.out, self.err):
             if stream is not None:
@@ -143,6 +145,22 @@ class Wrapped:
             said, _, pid = self.until(" ready ").split()
             self._ready[said] = int(pid)
         return self.outside(self._ready[name])
+
+    def daemon(self, but: int = 0) -> int:
+        """Wait for the daemon, another than ``but``; its pid, as it is outside."""
+        found: list[int] = []
+
+        def there() -> bool:
+            found[:] = [p for p in children(self.pid) if p != but and b"kmetad._daemon" in command_line(p)]
+            return bool(found)
+
+        eventually(there)
+        return found[0]
+
+    def told(self, text: str) -> str:
+        """The next line of standard error that holds ``text``."""
+        assert self.err is not None
+        return self.err.until(text)
 
     def outside(self, pid: int) -> int:
         """The pid out here of a process that calls itself so."""
@@ -210,6 +228,14 @@ def status_of(pid: int | str) -> dict[str, str]:
     return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
+def command_line(pid: int) -> bytes:
+    """/proc/PID/cmdline; empty for a zombie, and where there is none."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
 def inner_pid(pid: int) -> int:
     """The pid of a process in its own namespace."""
     try:
@@ -224,5 +250,5 @@ def gone(pid: int) -> None:
 
 
 def state(pid: int, *states: str) -> None:
-    """Wait until a process is in one of these states: ``T`` stopped, ``S`` asleep, …."""
+    """Wait until a process is in one of these states: ``T`` stopped, ``S`` asleep, ``Z`` a zombie."""
     eventually(lambda: stat_of(pid)[:1] in [[one] for one in states])
