@@ -173,6 +173,15 @@ def test_what_this_version_cannot_do_is_said(daemon: Callable[..., Daemon], tmp_
     assert kmetad.end() == 0
 
 
+def test_options_for_an_app_that_is_not_there(daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+    """A daemon alone says which of them do nothing; those that are for it, too, are left out."""
+    Volume(tmp_path / "podinfo").write(labels={"app": "web"})
+    kmetad = daemon('[run]\nrestart = "always"\ndrain_timeout = "1s"\nenv.A = "a"\n' + PODINFO)
+    advice = kmetad.line("config.advice")["advice"]
+    assert advice.startswith("run.restart, run.start, run.env can't do anything")
+    assert kmetad.end() == 0
+
+
 def test_limits_of_its_own(daemon: Callable[..., Daemon], tmp_path: Path) -> None:
     """``[daemon]`` is applied: priority, memory, and what the kernel kills first."""
     kmetad = daemon(PODINFO + '[daemon]\nmemory_limit = "256Mi"\nnice = 3\noom_score_adj = 700\n')
@@ -183,7 +192,10 @@ def test_limits_of_its_own(daemon: Callable[..., Daemon], tmp_path: Path) -> Non
     assert next(line for line in limits.splitlines() if line.startswith("Max data size")).split()[3] == str(
         256 << 20
     )
-    assert os.getpriority(os.PRIO_PROCESS, pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 3)
+    for _ in range(2):
+        assert os.getpriority(os.PRIO_PROCESS, pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 3)
+        kmetad.process.send_signal(signal.SIGHUP)  # the same process, which is nice once
+        kmetad.line("kmetad.started")
     assert kmetad.end() == 0
 
 

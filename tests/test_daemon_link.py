@@ -274,6 +274,23 @@ def test_strict(daemon: Start, volume: Volume) -> None:
     assert kmetad.rest() == []
 
 
+def test_strict_is_for_the_start(daemon: Start, volume: Volume) -> None:
+    """A configuration that comes later, with a fault, doesn't take the daemon from an app that runs."""
+    kmetad = daemon(ONE, "--strict")
+    kmetad.hear("ready")
+    kmetad.toml.write_text("[plugins.relaod]\n")
+    kmetad.process.send_signal(signal.SIGHUP)
+    kmetad.line("config.fault")
+    kmetad.line("kmetad.started")
+    assert kmetad.end() == 0
+
+
+def test_advice(daemon: Start, volume: Volume) -> None:
+    """Variables of a plugin come too late for an app that is started at once."""
+    kmetad = daemon(ONE)
+    assert "plugins.asking has variables for the app" in kmetad.line("config.advice")["advice"]
+
+
 def test_stop(daemon: Start, volume: Volume) -> None:
     """Plugins are asked to end, within the time that is left; one that hangs is given up."""
     kmetad = daemon(ONE)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _PARTS = {change.type: part for change, part in SUBJECTS}
 _SHOWN = 10
+_FOR_EVERY_DAEMON = ("drain_timeout", "output", "first_tags_timeout")
 
 
 def of_all(config: Config, snapshot: Snapshot) -> list[str]:
@@ -37,6 +38,22 @@ def of_app_env(config: Config, instances: Iterable[str]) -> list[str]:
         f'them; set [run] start = "after-sync"'
         for name in instances
     ]
+
+
+def of_no_app(config: Config) -> list[str]:
+    """Keys of ``[run]`` that mean nothing to a daemon beside which no app is wrapped."""
+    idle = [
+        f"run.{name}"
+        for name in config.run.__struct_fields__
+        if name not in _FOR_EVERY_DAEMON and getattr(config.run, name) != getattr(type(config.run)(), name)
+    ]
+    if not idle:
+        return []
+    sentence = (
+        f"{', '.join(idle)} can't do anything, for kmetad wraps no app here; "
+        "start the app with `kmetad run -- CMD`, or name it in run.command"
+    )
+    return [sentence]
 
 
 def of_volumes(paths: Mapping[str, str], mountinfo: str | None = None) -> list[str]:

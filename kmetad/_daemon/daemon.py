@@ -107,6 +107,7 @@ def run(
     if isinstance(ends, int):
         return ends
     if supervisor is None or supervisor.hear_no_more():
+        strict = strict and supervisor is None  # an app that runs by now isn't left without a daemon
         Arguments(ends.file or "", strict, verbose, link, remembered.fd, niceness).exec()
     return 0
 

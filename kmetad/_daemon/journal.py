@@ -61,11 +61,14 @@ class Journal:
                 "kmetad.no_volume",
                 remedy="mount a downwardAPI volume at /etc/podinfo, or name its directory in [volumes.NAME] path",
             )
-        for sentence in advice.of_all(self._loaded.config, snapshot):
+        config = self._loaded.config
+        sentences = advice.of_all(config, snapshot)
+        if self._wrapped is None:
+            sentences += advice.of_no_app(config)
+        else:
+            sentences += advice.of_app_env(config, self._wrapped.fillers())
+        for sentence in sentences:
             self._log.warning("config.advice", advice=sentence)
-        if self._wrapped is not None:
-            for sentence in advice.of_app_env(self._loaded.config, self._wrapped.fillers()):
-                self._log.warning("config.advice", advice=sentence)
         self._environment()
 
     def deliver(self, batch: Batch) -> None:

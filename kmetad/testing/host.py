@@ -33,7 +33,7 @@ class RecordedApp(App):
         self.signals: list[int] = []
         """The signals that it was to be sent, by number."""
         self.restarts: list[str] = []
-        """The reasons of the restarts that were asked for."""
+        """The reasons of the restarts that were asked for, also where the hook raised afterwards."""
         self._pid = self._starts = 0
 
     @property
