@@ -20,13 +20,16 @@ from kmetad._delivery.lane import Lane, Pace
 from kmetad._delivery.match import Filter
 from kmetad._delivery.memory import Memory
 from kmetad._delivery.remembered import Remembered
+from kmetad._delivery.slots import Cell
 from kmetad._diff import diff
 from kmetad.events import Batch
 from kmetad.metadata import Snapshot, SourceState
 from tests.test_lane import AT_ONCE, DEADLINE, Plugin
-from tests.test_slots import Kill, Killed, memory_file
+from tests.test_slots import Kill, Killed, memory_file, mortal
 
 LOG = structlog.get_logger()
+
+__all__ = ["mortal"]  # the fixture is used here, too
 
 
 class Pod:
@@ -81,7 +84,8 @@ def test_an_acknowledgement_is_remembered(fd: int) -> None:
     assert told(second, pod.becomes({"app": "a"})) == []
     batch = pod.becomes({"app": "b"})
     assert told(second, batch) == [("app", "a", "b")]
-    second.show(batch.changes)
+    second.enter(showing=batch.changes)
+    second.leave()
     second.acknowledge(batch)
     assert told(lane_of(fd), Pod().becomes({"app": "b"})) == []
 
@@ -91,7 +95,7 @@ def test_what_was_shown_and_not_acknowledged_is_told_again(fd: int) -> None:
     pod = Pod()
     first = lane_of(fd)
     first.begin(pod.becomes({"app": "a"}))
-    first.show(pod.becomes({"app": "b"}).changes)
+    first.enter(showing=pod.becomes({"app": "b"}).changes)
     assert told(lane_of(fd), Pod().becomes({"app": "a"})) == [("app", "b", "a")]
 
 
@@ -115,7 +119,8 @@ def test_lanes_that_are_not_named_are_forgotten(fd: int) -> None:
     second = pod.becomes({"app": "b"})
     lanes = Memory(fd, LOG).lanes({"c": Filter(), "a": Filter()})
     lanes["c"].begin(second)
-    lanes["c"].show(second.changes)
+    lanes["c"].enter(showing=second.changes)
+    lanes["c"].leave()
     lanes["c"].acknowledge(second)
     again = Memory(fd, LOG).lanes({name: Filter() for name in "abc"})
     assert told(again["a"], Pod().becomes({"app": "b"})) == [("app", "a", "b")]
@@ -130,7 +135,7 @@ def test_a_wider_match_brings_its_keys_as_added(fd: int) -> None:
     narrow = Filter(["label:app", "label:zone"])
     one = lane_of(fd, narrow)
     one.begin(pod.becomes(labels))
-    one.show(narrow(pod.becomes({**labels, "zone": "2"}).changes))
+    one.enter(showing=narrow(pod.becomes({**labels, "zone": "2"}).changes))
     same = lane_of(copy(fd), narrow)
     again = Pod().becomes(labels)
     assert told(same, again) == [("zone", "2", "1")]
@@ -156,7 +161,7 @@ def test_a_crash_counts_until_something_is_acknowledged(fd: int) -> None:
         assert (lanes["one"].crashes, lanes["other"].crashes) == (crashes, 0)
         lanes["other"].enter()
         lanes["other"].leave()
-        lanes["one"].enter(patience=DEADLINE)
+        lanes["one"].enter()
     before = copy(fd)
     one = lane_of(before)
     assert one.crashes == 3
@@ -166,7 +171,7 @@ def test_a_crash_counts_until_something_is_acknowledged(fd: int) -> None:
     one = lane_of(before)
     one.enter()
     one = lane_of(before)
-    one.enter(patience=DEADLINE)  # on_start again
+    one.enter()  # on_start again
     one.leave()
     one.begin(newest)
     assert lane_of(copy(before)).crashes == 1  # that it started again is no proof: it may die in the delivery
@@ -176,11 +181,13 @@ def test_a_crash_counts_until_something_is_acknowledged(fd: int) -> None:
     one = lane_of(before)
     batch = pod.becomes({"app": "b"})
     one.begin(batch)
-    one.show(batch.changes)
-    one.enter()
+    one.enter(showing=batch.changes)
     one = lane_of(before)
     one.begin(batch)
-    one.show(one.begin(batch).pending(batch.current))
+    one.enter(showing=one.begin(batch).pending(batch.current))
+    one.leave()
+    assert lane_of(copy(before)).crashes == 1
+    one.fail()
     assert lane_of(copy(before)).crashes == 1
     one.acknowledge(batch)
     assert lane_of(before).crashes == 0
@@ -196,10 +203,10 @@ def test_a_crash_in_what_it_is_told_counts_until_that_returns(fd: int) -> None:
         assert one.crashes == crashes
         one.begin(newest)
         one.acknowledge(newest, silently=True)
-        one.enter(told=True, patience=DEADLINE)
+        one.enter(True)
     one = lane_of(fd)
     assert one.crashes == 3
-    one.enter(told=True, patience=DEADLINE)
+    one.enter(True)
     one.leave()
     assert lane_of(fd).crashes == 0
 
@@ -211,11 +218,12 @@ def test_who_came_through_alone_is_not_to_blame(fd: int) -> None:
     lanes["bad"].enter(), lanes["good"].enter()
     lanes = Memory(fd, LOG).lanes(filters)
     assert {name: lane.crashes for name, lane in lanes.items()} == {"bad": 1, "good": 1}
-    lanes["bad"].enter(patience=DEADLINE)
+    lanes["bad"].patience = lanes["good"].patience = DEADLINE
+    lanes["bad"].enter()
     entered = threading.Event()
 
     def good() -> None:
-        lanes["good"].enter(patience=DEADLINE)
+        lanes["good"].enter()
         entered.set()
 
     thread = threading.Thread(target=good)
@@ -227,8 +235,9 @@ def test_who_came_through_alone_is_not_to_blame(fd: int) -> None:
     thread.join(DEADLINE)
     assert entered.is_set()
     lanes["good"].leave()
-    lanes["bad"].enter(patience=DEADLINE)
-    lanes["good"].enter(patience=0.0)  # nor does one that hangs keep the others for ever
+    lanes["bad"].enter()
+    lanes["good"].patience = 0.0
+    lanes["good"].enter()  # nor does one that hangs keep the others for ever
     dead = Memory(copy(fd), LOG).lanes(filters)
     assert {name: lane.crashes for name, lane in dead.items()} == {"bad": 2, "good": 2}
 
@@ -243,8 +252,7 @@ def test_a_handover_leaves_no_mark_and_no_count(fd: int) -> None:
     assert one.crashes == 1
     one.begin(newest)
     batch = pod.becomes({"app": "b"})
-    one.show(batch.changes)
-    one.enter()
+    one.enter(showing=batch.changes)
     assert not os.get_inheritable(fd)
     memory.hand_over()
     assert os.get_inheritable(fd)
@@ -256,12 +264,55 @@ def test_a_handover_leaves_no_mark_and_no_count(fd: int) -> None:
     assert told(one, Pod().becomes({"app": "b"})) == [("app", "a", "b")]
 
 
-def test_the_mark_of_a_life_long_past_does_not_count(fd: int) -> None:
-    """A successor that is killed before it has cleared the marks counts no crash twice."""
-    lane_of(fd).enter()
-    with patch("kmetad._delivery.slots.Slots.marks", property(lambda slots: bytearray(slots._marks))):
-        assert lane_of(fd).crashes == 1  # and the file's marks stay as they were
-    assert lane_of(fd).crashes == 1
+def test_what_a_cell_said_in_a_life_before_does_not_count(fd: int) -> None:
+    """A successor that is killed before it has emptied the cells counts no crash twice, and takes nothing for shown."""
+    pod = Pod()
+    one = lane_of(fd)
+    one.begin(pod.becomes({"app": "a"}))
+    one.enter(showing=pod.becomes({"app": "b"}).changes)
+    with patch.object(Cell, "set"):
+        one = lane_of(fd)  # and the cell stays as it was
+    assert one.crashes == 1
+    batch = Pod().becomes({"app": "a"})
+    assert told(one, batch) == [("app", "b", "a")]
+    one.acknowledge(batch)
+    one = lane_of(fd)
+    assert one.crashes == 0
+    assert told(one, batch) == []
+
+
+@pytest.mark.parametrize("size", [10, 600, 100_000])
+def test_what_is_shown_may_be_large(fd: int, size: int) -> None:
+    """More than a cell holds, or than there is room for steps."""
+    pod = Pod()
+    one = lane_of(fd)
+    one.begin(pod.becomes({"app": "a"}))
+    one.enter(showing=pod.becomes({"app": "b" * size}).changes)
+    again = lane_of(copy(fd))
+    assert again.crashes == 1
+    assert told(again, Pod().becomes({"app": "a"})) == [("app", "b" * size, "a")]
+    one.leave()
+    one.fail()
+    again = lane_of(copy(fd))
+    assert again.crashes == 0
+    assert told(again, Pod().becomes({"app": "a"})) == [("app", "b" * size, "a")]
+
+
+def test_more_lanes_and_fewer(fd: int) -> None:
+    """Each has a cell, and what they remember stays whole when their number changes."""
+    first = Pod().becomes({"app": "a"})
+    for count in (1, 200, 3, 500, 500):
+        lanes = Memory(fd, LOG).lanes({str(number): Filter() for number in range(count)})
+        assert {lane.crashes for lane in lanes.values()} == {0}
+        for remembered in lanes.values():
+            remembered.begin(first)
+        lanes[str(count - 1)].enter()
+        crashed = Memory(copy(fd), LOG).lanes({str(number): Filter() for number in range(count)})
+        assert [name for name, lane in crashed.items() if lane.crashes] == [str(count - 1)]
+        assert {str(told(lane, Pod().becomes({"app": "b"}))) for lane in crashed.values()} == {
+            "[('app', 'a', 'b')]"
+        }
+        lanes[str(count - 1)].leave()
 
 
 def test_it_makes_its_own_file() -> None:
@@ -289,10 +340,11 @@ def test_where_there_is_no_memory_file(fault: Exception, monkeypatch: pytest.Mon
     pod = Pod()
     one.begin(pod.becomes({"app": "a"}))
     batch = pod.becomes({"app": "b"})
-    one.enter()
-    one.show(batch.changes)
+    one.enter(showing=batch.changes)
     one.leave()
+    one.fail()
     assert told(one, batch) == [("app", "a", "b")]
+    assert told(one, Pod().becomes({"app": "a"})) == [("app", "b", "a")]
     one.acknowledge(batch)
     assert told(one, batch) == []
     memory.hand_over()
@@ -319,7 +371,8 @@ def test_a_full_memory_stops_no_delivery(fd: int) -> None:
         patch("os.posix_fallocate", side_effect=OSError(28, "No space left on device")),
         capture_logs() as logs,
     ):
-        one.show(batch.changes)
+        one.enter(showing=batch.changes)
+        one.leave()
         one.acknowledge(batch)
     assert [line["event"] for line in logs] == ["memory.failed"]
     assert told(one, pod.becomes({"app": "b"})) == [("app", "x" * 100_000, "b")]
@@ -463,22 +516,22 @@ class Daemon:
             keys = {change.key for change in changes if change.type == "label"}
             assert differing <= keys <= differing | model.shown
             model.shown |= keys
-            lane.show(changes)
-            self._enter(model, lane)
+            self._enter(model, lane, changes)
             for change in changes:
                 if change.type == "label" and (outcome == "succeeds" or change.key in applied):
                     model.holds = {**model.holds, change.key: str(change.new)}
                     if change.new is None:
                         del model.holds[change.key]
             if not self._leave(model, lane, outcome):
+                lane.fail()
                 return
             assert model.holds == now
         model.knows.append(now)
         lane.acknowledge(newest, silently=not changes)
         model.knows, model.shown = [now], set()
 
-    def _enter(self, model: Model, lane: Remembered) -> None:
-        lane.enter()
+    def _enter(self, model: Model, lane: Remembered, showing: Any = ()) -> None:
+        lane.enter(showing=showing)
         model.in_hook = True
 
     def _leave(self, model: Model, lane: Remembered, outcome: str) -> bool:

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmetad._delivery import packing
 from kmetad._delivery.cursor import Cursor
 from kmetad._delivery.record import (
     HEADER,
@@ -19,6 +18,7 @@ from kmetad._delivery.record import (
     acknowledged,
     decode,
     encode,
+    encode_changes,
     encode_steps,
     frame,
     moved,
@@ -179,9 +179,9 @@ def test_steps_lead_to_the_same_state(first: Snapshot, steps: list[tuple[Snapsho
         if what == "show":
             changes = cursor.pending(newest)
             cursor.show(changes)
-            made = [shown(0, packing.pack_changes(changes))]
+            made = [shown(0, encode_changes(changes))]
         elif what == "acknowledge":
-            made = [moved(packing.pack_changes(diff(state.last, newest)), newest), acknowledged(0)]
+            made = [moved(encode_changes(diff(state.last, newest)), newest), acknowledged(0)]
             state.last = newest
             cursor.acknowledge(newest)
         else:

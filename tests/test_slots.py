@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kmetad._delivery.record import Unreadable
-from kmetad._delivery.slots import MOST_MARKS, Slots
+from kmetad._delivery.slots import CELL_ROOM, Slots
 
 CONTENTS = st.sampled_from([0, 1, 50, 3_000, 20_000, 70_000]).flatmap(
     lambda size: st.integers(0, 255).map(lambda byte: bytes([byte]) * size)
@@ -35,24 +37,42 @@ class Kill:
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        whole = Slots._store
-        with patch.object(Slots, "_store", lambda slots, at, data: self._store(whole, slots, at, data)):
+        """For files that are opened meanwhile as well as for those that are open."""
+        before, Map.kill = Map.kill, self
+        try:
             yield
+        finally:
+            Map.kill = before
 
-    def _store(self, whole: object, slots: Slots, at: int, data: bytes) -> None:
-        assert callable(whole)
-        if self.dead:
+
+class Map(mmap.mmap):
+    """A mapping in which a store may be the last."""
+
+    kill: Kill | None = None
+
+    def __setitem__(self, where: Any, data: Any) -> None:
+        kill, begin = Map.kill, where.start or 0
+        if kill is None:
+            super().__setitem__(where, data)
+        elif kill.dead:
             raise Killed
-        if len(data) > self.after:
-            self.dead = True
-            part = self.after
-            if part and self.backwards:
-                whole(slots, at + len(data) - part, data[-part:])
-            elif part:
-                whole(slots, at, data[:part])
+        elif len(data) <= kill.after:
+            kill.after -= len(data)
+            super().__setitem__(where, data)
+        else:
+            kill.dead = True
+            part = kill.after
+            if kill.backwards:
+                begin, data = begin + len(data) - part, data[len(data) - part :]
+            super().__setitem__(slice(begin, begin + part), data[:part])
             raise Killed
-        self.after -= len(data)
-        whole(slots, at, data)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def mortal() -> Iterator[None]:
+    """Slots are mapped by the above."""
+    with patch("kmetad._delivery.slots.mmap.mmap", Map):
+        yield
 
 
 @contextmanager
@@ -153,15 +173,42 @@ def test_foreign_content_is_refused(size: int) -> None:
         assert list(Slots(fd).read()) == [b"ours"]
 
 
-def test_marks_are_apart() -> None:
-    """They are seen by the next process, and no record touches them."""
+def test_cells_are_apart() -> None:
+    """They are seen by the next process, no record touches them, and they none."""
     with memory_file() as fd:
         slots = Slots(fd)
-        slots.marks[0], slots.marks[MOST_MARKS - 1] = 7, 9
+        slots.write(b"before")
+        cells = slots.make_cells(20)
         slots.write(bytes(100_000))
-        marks = Slots(fd).marks
-        assert (marks[0], marks[1], marks[MOST_MARKS - 1]) == (7, 0, 9)
-        assert list(Slots(fd).read()) == [bytes(100_000)]
+        for number, cell in enumerate(cells):
+            cell.set(2**64 - 1 - number, b"%d" % number * (CELL_ROOM // 2))
+            assert cell.word == 2**64 - 1 - number
+        successor = Slots(fd)
+        assert list(successor.read()) == [bytes(100_000)]
+        read = list(successor.read_cells(20))
+        assert [word for word, _ in read] == [2**64 - 1 - number for number in range(20)]
+        assert all(
+            bytes(content).startswith(b"%d" % number * 200) for number, (_, content) in enumerate(read)
+        )
+
+
+def test_fewer_cells_leave_the_others_until_everything_is_written() -> None:
+    """A kill in the middle of that finds the old record with its own cells."""
+    with memory_file() as fd:
+        slots = Slots(fd)
+        cells = slots.make_cells(100)
+        slots.write(b"before")
+        for cell in cells:
+            cell.set(7, b"kept")
+        successor = Slots(fd)
+        assert list(successor.read()) == [b"before"]
+        assert len(list(successor.read_cells(100))) == 100
+        successor.make_cells(1)
+        with pytest.raises(Killed), Kill(50_000).at_work():
+            successor.write(bytes(100_000))
+        last = Slots(fd)
+        assert list(last.read()) == [b"before"]
+        assert {(word, bytes(content[:4])) for word, content in last.read_cells(100)} == {(7, b"kept")}
 
 
 def test_where_there_is_no_memory_left() -> None:

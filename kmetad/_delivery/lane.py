@@ -70,6 +70,7 @@ class Lane:
         self._filter = filter_
         self._log = log
         self._memory = remembered or Remembered(LaneState(instance.name))
+        self._memory.patience = pace.timeout
         self._entered = entered
         self._uniform = uniform
         self._clock = clock
@@ -132,7 +133,7 @@ class Lane:
                 self._nudges.get()
                 continue
             attempt += 1
-            if self._enter("on_start", lambda now=newest: self._instance.start(now.current), attempt=attempt):  # type: ignore[misc]
+            if self._enter("on_start", self._instance.start, newest.current, attempt=attempt):
                 return self._memory.begin(newest)
             self._back_off(attempt)
         return None
@@ -141,7 +142,8 @@ class Lane:
         looked_at: Batch | None = None
         parked_at: Snapshot | None = None
         while not self._stopping:
-            self._pass_on()
+            if self._told:
+                self._pass_on()
             newest = self._newest
             if newest is None or newest is looked_at:
                 self._nudges.get()
@@ -155,20 +157,21 @@ class Lane:
         attempt = 0
         while not self._stopping:
             changes = self._changes(cursor, newest)
-            if changes and attempt == 0 and self._settle():
+            if changes and attempt == 0 and (self.pace.debounce or self.pace.splay):
+                self._settle()
                 newest = self._newest or newest
                 changes = self._changes(cursor, newest)
             if not changes:
                 self._memory.acknowledge(newest, silently=True)
                 break
             attempt += 1
-            self._memory.show(changes)
             batch = newest
             if attempt > 1 or changes is not newest.changes:
                 batch = Batch(changes, cursor.acknowledged, newest.current, newest.time_ns, attempt)
-            if self._enter("on_change", lambda b=batch: self._instance.deliver(b), attempt=attempt):  # type: ignore[misc]
+            if self._enter("on_change", self._instance.deliver, batch, attempt=attempt, showing=changes):
                 self._memory.acknowledge(newest)
                 break
+            self._memory.fail()
             if attempt == self.pace.retry_attempts:
                 self._log.error("lane.parked", attempts=attempt, until="the next change")
                 return newest, newest.current
@@ -186,13 +189,21 @@ class Lane:
         while self._started and self._told:
             self._enter(*self._told.popleft(), told=True)
 
-    def _enter(self, hook: str, call: Callable[[], None], *, attempt: int = 1, told: bool = False) -> bool:
+    def _enter(
+        self,
+        hook: str,
+        call: Callable[..., None],
+        *arguments: Any,
+        attempt: int = 1,
+        told: bool = False,
+        showing: tuple[AnyChange, ...] = (),
+    ) -> bool:
         """Call the plugin. False if it raised: whatever that was, it stays here."""
-        self._memory.enter(told=told, patience=self.pace.timeout)
+        self._memory.enter(told, showing)
         self.busy_since = self._clock()
         self._entered()
         try:
-            call()
+            call(*arguments)
         except BaseException as error:  # a plugin's SystemExit must not end its lane either
             self._log.error(
                 "plugin.raised",
@@ -207,11 +218,8 @@ class Lane:
             self._memory.leave()
         return True
 
-    def _settle(self) -> bool:
-        """Wait for a burst to end: ``debounce`` seconds of quiet, ``max_wait`` at most; then ``splay``.
-
-        False where neither is asked for, so that nothing can have come meanwhile.
-        """
+    def _settle(self) -> None:
+        """Wait for a burst to end: ``debounce`` seconds of quiet, ``max_wait`` at most; then ``splay``."""
         pace = self.pace
         if pace.debounce:
             newest, now = self._newest, self._clock()
@@ -227,7 +235,6 @@ class Lane:
                     newest, quiet = self._newest, now + pace.debounce
         if pace.splay:
             self._sleep(self._uniform(0.0, pace.splay))
-        return bool(pace.debounce or pace.splay)
 
     def _back_off(self, attempt: int) -> None:
         """Exponential, with full jitter: a fault that many pods share doesn't strike in step."""

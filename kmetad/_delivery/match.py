@@ -27,6 +27,10 @@ class Match:
         """True if one of the patterns is for this change."""
         return self.covers(change.type, change.key)
 
+    def concerns(self, type_: str) -> bool:
+        """True if one of the patterns is for changes of this type."""
+        return type_ in self._matches
+
     def covers(self, type_: str, key: str) -> bool:
         """The same, for a type and a key."""
         matches = self._matches.get(type_)
@@ -39,6 +43,7 @@ class Filter:
     def __init__(self, match: Sequence[str] = (), ignore: Sequence[str] = ()) -> None:
         self.match = Match(match)
         self.ignore = Match(ignore)
+        self._untouched = frozenset(() if match else (t for t in TYPES if not self.ignore.concerns(t)))
 
     def covers(self, type_: str, key: str) -> bool:
         """True if what becomes of this key is shown."""
@@ -47,7 +52,10 @@ class Filter:
 
     def __call__(self, changes: tuple[AnyChange, ...]) -> tuple[AnyChange, ...]:
         """The changes that are left."""
-        if not self.match.patterns and not self.ignore.patterns:
+        for change in changes:
+            if change.type not in self._untouched:
+                break
+        else:
             return changes
         everything = not self.match.patterns
         left = tuple([c for c in changes if (everything or self.match(c)) and not self.ignore(c)])

@@ -12,13 +12,26 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kmetad._delivery import record
 from kmetad._delivery.cursor import Cursor
 from kmetad._delivery.match import Filter
-from kmetad._delivery.packing import Packed, pack_changes
-from kmetad._delivery.record import LaneState, State, Unreadable
+from kmetad._delivery.packing import Packed
+from kmetad._delivery.record import (
+    LaneState,
+    State,
+    Unreadable,
+    acknowledged,
+    decode,
+    encode,
+    encode_changes,
+    encode_steps,
+    moved,
+    proven,
+    replay,
+    show,
+    shown,
+)
 from kmetad._delivery.remembered import Remembered
-from kmetad._delivery.slots import MOST_MARKS, Slots
+from kmetad._delivery.slots import CELL_ROOM, Cell, Slots
 from kmetad._diff import apply, diff
 from kmetad.events import AnyChange, Batch
 from kmetad.metadata import Snapshot
@@ -43,7 +56,7 @@ class Memory:
         self._lock = threading.Lock()
         self._slots: Slots | None = None
         self._state = State(os.urandom(_KEY_BYTES))
-        self._packed: tuple[Sequence[AnyChange], Packed] = ((), [])
+        self._encoded: tuple[Sequence[AnyChange], bytes] = ((), encode_changes(()))
         try:
             self.fd = os.memfd_create("kmetad") if fd is None else fd
             os.set_inheritable(self.fd, False)
@@ -73,12 +86,15 @@ class Memory:
         lanes = self._state.lanes = [before.get(name) or LaneState(name) for name in filters]
         for lane in lanes:
             _refit(lane, filters[lane.name])
+        cells = self._begin_life()
         if self._slots is None:
             return {lane.name: Remembered(lane) for lane in lanes}
-        with self._lock:
-            self._begin_life()
         turns = threading.Lock()
-        return {lane.name: _Kept(lane, number, self, turns) for number, lane in enumerate(lanes)}
+        kept: dict[str, Remembered] = {}
+        for number, (lane, cell) in enumerate(zip(lanes, cells, strict=True)):
+            cell.set(0)
+            kept[lane.name] = _Kept(lane, number, cell, self, turns)
+        return kept
 
     def hand_over(self) -> None:
         """This daemon ends, or is replaced, as it should: nobody crashed, and who did is given another chance.
@@ -99,31 +115,35 @@ class Memory:
         try:
             for content in slots.read():
                 if state is None:
-                    state = record.decode(content)
+                    state = decode(content)
                 else:
-                    record.replay(state, content)
+                    replay(state, content)
+            if state is None:
+                return
+            for lane, cell in zip(state.lanes, slots.read_cells(len(state.lanes)), strict=False):
+                _take_in(lane, *cell, _life_bits(state))
         except Unreadable as error:
             self._log.error("memory.unreadable", error=str(error), effect="every plugin starts afresh")
             slots.clear()
-            return
-        if state is None:
-            return
-        for lane, mark in zip(state.lanes, slots.marks, strict=False):
-            if mark >> 1 == _code(state):
-                lane.crashes, lane.in_tell = lane.crashes + 1, bool(mark & 1)
-        self._state = state
+        else:
+            self._state = state
 
-    def _begin_life(self) -> None:
-        """Write everything, as another daemon than the one before: marks of that one count no more."""
+    def _begin_life(self) -> Sequence[Cell]:
+        """Write everything, as another daemon than the one before, whose cells are void then. Answers this one's."""
         self._state.life += 1
-        self._write()
+        cells: Sequence[Cell] = ()
         if self._slots is not None:
-            self._slots.marks[:] = bytes(MOST_MARKS)
+            try:
+                cells = self._slots.make_cells(len(self._state.lanes))
+                self._slots.write(encode(self._state))
+            except OSError as error:
+                self._give_up(error)
+        return cells
 
     def _write(self) -> None:
         if self._slots is not None:
             try:
-                self._slots.write(record.encode(self._state))
+                self._slots.write(encode(self._state))
             except OSError as error:
                 self._give_up(error)
 
@@ -135,11 +155,20 @@ class Memory:
             effect="a daemon that follows this one may tell plugins again what they know",
         )
 
-    # -- for the lanes; with the lock held ------------------------------------------
+    # -- for the lanes -----------------------------------------------------------------
 
-    def _add(self, *steps: Packed) -> None:
-        """Remember these steps; the state is as they make it."""
-        if self._slots is not None and not self._slots.add(record.encode_steps(steps)):
+    def _encode(self, changes: Sequence[AnyChange]) -> bytes:
+        """Lanes that aren't filtered are shown the same batch: it is encoded once."""
+        known, content = self._encoded
+        if known is not changes:
+            content = encode_changes(changes)
+            self._encoded = changes, content
+        return content
+
+    # With the lock held, and the state as these steps make it:
+
+    def _add(self, steps: list[Packed]) -> None:
+        if self._slots is not None and not self._slots.add(encode_steps(steps)):
             self._write()
 
     def _move(self, newest: Batch) -> list[Packed]:
@@ -147,15 +176,9 @@ class Memory:
         last, current = self._state.last, newest.current
         if last is current:
             return []
-        changes = newest.changes if newest.previous is last else diff(last, current)
         self._state.last = current
-        return [record.moved(self._pack(changes), current)]
-
-    def _pack(self, changes: Sequence[AnyChange]) -> Packed:
-        """Lanes that aren't filtered are shown the same batch: it is packed once."""
-        if self._packed[0] is not changes:
-            self._packed = changes, pack_changes(changes)
-        return self._packed[1]
+        changes = newest.changes if newest.previous is last else diff(last, current)
+        return [moved(self._encode(changes), current)]
 
     def _tidy(self) -> None:
         """Make room now that nobody waits for it, rather than before the next hook."""
@@ -164,17 +187,20 @@ class Memory:
 
 
 class _Kept(Remembered):
-    """What a lane remembers, kept in the memory file."""
+    """What a lane remembers, kept in the memory file.
 
-    def __init__(self, state: LaneState, number: int, memory: Memory, turns: threading.Lock) -> None:
+    A hook waits for what is written before it, so that takes no lock and no checksum.
+    """
+
+    def __init__(
+        self, state: LaneState, number: int, cell: Cell, memory: Memory, turns: threading.Lock
+    ) -> None:
         super().__init__(state)
-        assert memory._slots is not None
         self._number = number
+        self._cell = cell
         self._memory = memory
         self._lock = memory._lock
-        self._marks = memory._slots.marks
-        self._mark = _code(memory._state) << 1
-        self._marked = number < MOST_MARKS
+        self._life = _life_bits(memory._state)
         self._turns = turns
         self._has_turn = False
 
@@ -186,39 +212,50 @@ class _Kept(Remembered):
                 self._acknowledged(newest, proven=True)
         return cursor
 
-    def show(self, changes: Sequence[AnyChange]) -> None:
+    def fail(self) -> None:
         with self._lock:
-            super().show(changes)
-            self._memory._add(record.shown(self._number, self._memory._pack(changes)))
+            self._memory._add([shown(self._number, self._memory._encode(self._state.showing))])
+            super().fail()
+        self._cell.set(0)
 
     def acknowledge(self, newest: Batch, *, silently: bool = False) -> None:
         with self._lock:
             super().acknowledge(newest, silently=silently)
             self._acknowledged(newest, proven=not silently or not self._state.in_tell)
+        self._cell.set(0)
 
-    def enter(self, *, told: bool = False, patience: float = 0.0) -> None:
+    def enter(self, told: bool = False, showing: Sequence[AnyChange] = ()) -> None:
         if self._state.crashes:
             # Of several in whose hooks the daemon died one is to blame: alone, it shows.
-            self._has_turn = self._turns.acquire(timeout=patience)
-        if self._marked:
-            self._marks[self._number] = self._mark | told
+            self._has_turn = self._turns.acquire(timeout=self.patience)
+        word = self._life | _RUNS | (_TOLD if told else 0)
+        if not showing:
+            self._cell.set(word)
+            return
+        self._state.showing = showing
+        content = self._memory._encode(showing)
+        if len(content) <= CELL_ROOM:
+            self._cell.set(word | len(content) << _LENGTH, content)
+            return
+        with self._lock:
+            self._memory._add([shown(self._number, content)])
+        self._cell.set(word)
 
     def leave(self) -> None:
-        if self._marked:
-            told = self._marks[self._number] & 1
-            self._marks[self._number] = 0
-            if told and self._state.in_tell:
-                with self._lock:
-                    self._memory._add(*self._prove())
+        word = self._cell.word
+        self._cell.set(word & ~(_RUNS | _TOLD))
+        if word & _TOLD and self._state.in_tell:
+            with self._lock:
+                self._memory._add(self._prove())
         if self._has_turn:
             self._has_turn = False
             self._turns.release()
 
     def _acknowledged(self, newest: Batch, *, proven: bool) -> None:
-        steps = [*self._memory._move(newest), record.acknowledged(self._number)]
+        steps = [*self._memory._move(newest), acknowledged(self._number)]
         if proven:
             steps += self._prove()
-        self._memory._add(*steps)
+        self._memory._add(steps)
         self._memory._tidy()
 
     def _prove(self) -> list[Packed]:
@@ -226,12 +263,26 @@ class _Kept(Remembered):
         if not self._state.crashes:
             return []
         self._state.crashes, self._state.in_tell = 0, False
-        return [record.proven(self._number)]
+        return [proven(self._number)]
 
 
-def _code(state: State) -> int:
-    """What this life's marks begin with: seven bits, never zero."""
-    return state.life % 127 + 1
+# A cell's word: two flags; in which life it was set; the length of what is shown, encoded.
+_RUNS, _TOLD = 1, 2
+_LIFE, _LENGTH = 8, 16
+
+
+def _life_bits(state: State) -> int:
+    return state.life % 255 + 1 << _LIFE
+
+
+def _take_in(lane: LaneState, word: int, content: memoryview, life: int) -> None:
+    """What a lane's cell says of the predecessor's end. Raises Unreadable."""
+    if word & 255 << _LIFE != life:
+        return
+    if length := word >> _LENGTH:
+        show(lane, bytes(content[:length]))
+    if word & _RUNS:
+        lane.crashes, lane.in_tell = lane.crashes + 1, bool(word & _TOLD)
 
 
 def _refit(lane: LaneState, filter_: Filter) -> None:

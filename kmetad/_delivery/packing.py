@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from kmetad.events import SUBJECTS, TYPES, AnyChange
+from kmetad.events import SUBJECTS, AnyChange, Change
 from kmetad.metadata import Digest, Resource, Snapshot, SourceState, Token
 from kmetad.quantity import Quantity
 
 Packed = list[Any]
-"""Nothing but lists, dicts, bytes, integers, booleans and None."""
+"""Nothing but lists, bytes, integers, booleans, None, and the names of types."""
 
-_CODES = {type_: code for code, type_ in enumerate(TYPES)}
+_KINDS: Mapping[str, type[Change[Any]]] = {kind.type: kind for kind, _ in SUBJECTS}
 
 
 def text(value: str) -> bytes:
@@ -83,23 +83,24 @@ _VALUES: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
 
 def pack_changes(changes: Iterable[AnyChange]) -> Packed:
     """Type, key, the new value and its source; the old one is what the reader has."""
-    return [
-        [
-            _CODES[change.type],
-            text(change.key),
-            None if change.new is None else _VALUES[change.type][0](change.new),
-            text(change.source),
-        ]
-        for change in changes
-    ]
+    packed = []
+    for change in changes:
+        new: Any = change.new
+        if type(new) is str:  # `text` is spelt out: a hook waits for this
+            new = new.encode("utf-8", "surrogatepass")
+        elif new is not None:
+            new = _VALUES[change.type][0](new)
+        key = change.key.encode("utf-8", "surrogatepass")
+        packed.append((change.type, key, new, change.source.encode("utf-8", "surrogatepass")))
+    return packed
 
 
 def unpack_changes(packed: Packed) -> list[AnyChange]:
     """The changes again, ``old`` left out."""
     changes: list[Any] = []
-    for code, key, new, source in packed:
-        kind = SUBJECTS[code][0]
-        value = None if new is None else _VALUES[kind.type][1](new)
+    for type_, key, new, source in packed:
+        kind = _KINDS[type_]
+        value = None if new is None else _VALUES[type_][1](new)
         changes.append(kind(untext(key), None, value, untext(source)))
     return changes
 
@@ -111,7 +112,7 @@ Shown = Mapping[tuple[str, str], tuple[Any, ...]]
 def pack_shown(shown: Shown) -> Packed:
     """What ``Cursor.shown`` holds."""
     return [
-        [_CODES[type_], text(key), [None if value is None else _VALUES[type_][0](value) for value in values]]
+        [type_, text(key), [None if value is None else _VALUES[type_][0](value) for value in values]]
         for (type_, key), values in shown.items()
     ]
 
@@ -119,8 +120,7 @@ def pack_shown(shown: Shown) -> Packed:
 def unpack_shown(packed: Packed) -> dict[tuple[str, str], tuple[Any, ...]]:
     """The same again."""
     shown: dict[tuple[str, str], tuple[Any, ...]] = {}
-    for code, key, values in packed:
-        type_ = TYPES[code]
+    for type_, key, values in packed:
         unpack = _VALUES[type_][1]
         shown[type_, untext(key)] = tuple(None if value is None else unpack(value) for value in values)
     return shown

@@ -6,7 +6,7 @@ bytes      of a record, all little-endian
 0 - 3      ``kmtd``
 4 - 7      the version of the format
 8 - 11     how many bytes the content has
-12 - 15    CRC-32 of all that comes before, and of the content
+12 - 15    CRC-32 of the content
 16 -       the content, in msgpack
 =========  ======================================================================
 
@@ -16,8 +16,9 @@ The content is either all that is remembered (``encode``), or the steps made sin
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 from zlib import crc32
 
 import msgspec
@@ -25,6 +26,7 @@ import msgspec
 from kmetad._delivery.cursor import Cursor
 from kmetad._delivery.packing import (
     Packed,
+    pack_changes,
     pack_shown,
     pack_snapshots,
     pack_swapped,
@@ -36,17 +38,17 @@ from kmetad._delivery.packing import (
     untext,
 )
 from kmetad._diff import apply
+from kmetad.events import AnyChange
 from kmetad.metadata import Snapshot
 
 VERSION = 1
 
 _MAGIC = b"kmtd"
-_FIXED = struct.Struct("<4sII")
-_CHECKSUM = struct.Struct("<I")
-HEADER = _FIXED.size + _CHECKSUM.size
+_HEADER = struct.Struct("<4sIII")
+HEADER = _HEADER.size
 """Bytes before a record's content."""
 
-_encode = msgspec.msgpack.Encoder().encode
+_encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 
 
@@ -71,6 +73,8 @@ class LaneState:
     """How many times in a row the daemon died while one of its hooks ran."""
     in_tell: bool = False
     """Whether it ran what ``tell`` was given, the last time."""
+    showing: Sequence[AnyChange] = ()
+    """What its plugin is shown now; not in ``cursor`` until that has failed."""
 
 
 @dataclass(slots=True)
@@ -86,17 +90,15 @@ class State:
 
 
 def frame(content: bytes, seed: int = 0) -> bytes:
-    """The record with this content. ``seed``: what the reader has to know as well, up to 2**32 - 1."""
-    fixed = _FIXED.pack(_MAGIC, VERSION, len(content))
-    return fixed + _CHECKSUM.pack(crc32(content, crc32(fixed, seed))) + content
+    """The record with this content. ``seed``: of the checksum, below 2**32; the reader has to know it as well."""
+    return _HEADER.pack(_MAGIC, VERSION, len(content), crc32(content, seed)) + content
 
 
 def unframe(data: memoryview, at: int = 0, seed: int = 0) -> tuple[memoryview, int]:
     """The content of the record that begins there, and where it ends. Raises Unreadable."""
     if at < 0 or len(data) - at < HEADER:
         raise Unreadable("cut off: no whole header")
-    magic, version, length = _FIXED.unpack_from(data, at)
-    (checksum,) = _CHECKSUM.unpack_from(data, at + _FIXED.size)
+    magic, version, length, checksum = _HEADER.unpack_from(data, at)
     if magic != _MAGIC:
         raise Unreadable("no record of kmetad")
     if version != VERSION:
@@ -105,7 +107,7 @@ def unframe(data: memoryview, at: int = 0, seed: int = 0) -> tuple[memoryview, i
     if end > len(data):
         raise Unreadable(f"cut off: {len(data) - begin} of {length} bytes are there")
     content = data[begin:end]
-    if crc32(content, crc32(data[at : at + _FIXED.size], seed)) != checksum:
+    if crc32(content, seed) != checksum:
         raise Unreadable("damaged: its checksum differs")
     return content, end
 
@@ -123,7 +125,9 @@ def encode(state: State) -> bytes:
             if id(acknowledged) not in places:
                 places[id(acknowledged)] = len(snapshots)
                 snapshots.append(acknowledged)
-            at, may_hold = places[id(acknowledged)], pack_shown(lane.cursor.shown)
+            cursor = Cursor(acknowledged, lane.cursor.shown)
+            cursor.show(lane.showing)
+            at, may_hold = places[id(acknowledged)], pack_shown(cursor.shown)
         patterns = [[text(pattern) for pattern in some] for some in (lane.match, lane.ignore)]
         lanes.append([text(lane.name), *patterns, at, may_hold, lane.crashes, lane.in_tell])
     return _encode([state.digest_key, state.life, pack_snapshots(snapshots), lanes])
@@ -157,14 +161,14 @@ def decode(content: memoryview | bytes) -> State:
 _MOVED, _SHOWN, _ACKNOWLEDGED, _PROVEN = range(4)
 
 
-def moved(changes: Packed, newest: Snapshot) -> Packed:
-    """``State.last`` is this one now; ``changes`` is what differs."""
-    return [_MOVED, changes, newest.generation, pack_swapped(newest.swapped)]
+def moved(changes: bytes, newest: Snapshot) -> Packed:
+    """``State.last`` is this one now; ``changes`` is what differs, encoded."""
+    return [_MOVED, msgspec.Raw(changes), newest.generation, pack_swapped(newest.swapped)]
 
 
-def shown(lane: int, changes: Packed) -> Packed:
-    """The lane of this number is about to be shown these changes."""
-    return [_SHOWN, lane, changes]
+def shown(lane: int, changes: bytes) -> Packed:
+    """The lane of this number was shown these changes, encoded."""
+    return [_SHOWN, lane, msgspec.Raw(changes)]
 
 
 def acknowledged(lane: int) -> Packed:
@@ -177,9 +181,23 @@ def proven(lane: int) -> Packed:
     return [_PROVEN, lane]
 
 
-def encode_steps(steps: Sequence[Packed]) -> bytes:
+def encode_steps(steps: list[Packed]) -> bytes:
     """A record's content: steps that belong together."""
     return _encode(steps)
+
+
+def encode_changes(changes: Iterable[AnyChange]) -> bytes:
+    """What steps are made with, and what a lane shows now."""
+    return _encode(pack_changes(changes))
+
+
+def show(lane: LaneState, content: bytes) -> None:
+    """The lane was shown these encoded changes. Raises Unreadable."""
+    try:
+        if lane.cursor is not None:
+            lane.cursor.show(unpack_changes(_decode(content)))
+    except _SENSELESS as error:
+        raise _no_sense(error) from None
 
 
 def replay(state: State, content: memoryview | bytes) -> None:

@@ -14,6 +14,8 @@ class Remembered:
 
     def __init__(self, state: LaneState) -> None:
         self._state = state
+        self.patience = 0.0
+        """Seconds."""
 
     @property
     def crashes(self) -> int:
@@ -27,21 +29,24 @@ class Remembered:
             cursor = self._state.cursor = Cursor(newest.current)
         return cursor
 
-    def show(self, changes: Sequence[AnyChange]) -> None:
-        """The plugin is about to be shown these; before its first hook is entered."""
+    def fail(self) -> None:
+        """It didn't take what it was shown: it may hold any of that, or none."""
         assert self._state.cursor is not None
-        self._state.cursor.show(changes)
+        self._state.cursor.show(self._state.showing)
+        self._state.showing = ()
 
     def acknowledge(self, newest: Batch, *, silently: bool = False) -> None:
         """The plugin knows what the watcher's batch led to. ``silently``: none of it was for the plugin."""
         assert self._state.cursor is not None
         self._state.cursor.acknowledge(newest.current)
+        self._state.showing = ()
 
-    def enter(self, *, told: bool = False, patience: float = 0.0) -> None:
-        """A hook is about to be entered; ``told`` if it is what ``tell`` was given.
+    def enter(self, told: bool = False, showing: Sequence[AnyChange] = ()) -> None:
+        """A hook is about to be entered: with these changes, or, if ``told``, as ``tell`` was asked to.
 
-        Waits ``patience`` seconds at most for others that are suspected of a crash, if this one is.
+        If this lane is suspected of a crash, it waits for others that are, ``patience`` at most.
         """
+        self._state.showing = showing
 
     def leave(self) -> None:
         """The hook has returned, or raised."""
