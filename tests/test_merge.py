@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kmetad._diff import diff
 from kmetad._sources.content import Content
-from kmetad._sources.merge import Reading, merge, step
+from kmetad._sources.merge import Reading, last_of, merge, step
 from kmetad.metadata import Snapshot, SourceState
 
 HEALTHY, POLLING, LOST = SourceState(), SourceState("polling", 1, "x"), SourceState("lost", 1, "x")
@@ -44,6 +44,20 @@ def test_who_speaks(states: list[tuple[SourceState, dict[str, str]]]) -> None:
             assert merged.labels[key] == states[speaker][1][key]
             assert merged.source_of("label", key) == f"s{speaker}"
     assert list(merged.sources) == [f"s{n}" for n in range(len(states))]
+
+
+@given(READINGS)
+def test_what_a_source_is_known_to_have_said(states: list[tuple[SourceState, dict[str, str]]]) -> None:
+    """Of a snapshot, each source's own keys: those for which it spoke. Said again, they make the same one."""
+    said = readings(states)
+    merged = merge(said, Snapshot())
+    again = [(name, state, last_of(name, merged)) for name, state, _ in said]
+    for name, _, content in again:
+        assert content.labels == {
+            k: v for k, v in merged.labels.items() if merged.source_of("label", k) == name
+        }
+    assert merge(again, Snapshot()) == merged
+    assert last_of("s9", merged) == Content()
 
 
 def test_equal_parts_are_shared() -> None:

@@ -94,6 +94,28 @@ def told(batch: Batch) -> list[tuple[str, str, Any, Any]]:
     return [(c.type, c.key, c.old, c.new) for c in batch.changes if c.type != "source"]
 
 
+def test_goes_on_from_what_a_process_before_knew(tmp_path: Path, watching: Any) -> None:
+    """The last values of a volume that is lost now, its faults, and the generation; first comes all there is."""
+    volume = Volume(tmp_path / "v")
+    volume.write(labels={"app": "a"}, annotations={"note": "x"})
+    os.rename(tmp_path / "v", tmp_path / "away")
+    before = watching(source(tmp_path / "away")).next().current
+    watcher = watching(source(tmp_path / "v"), before=before)
+    first = watcher.next()
+    assert told(first) == [("annotation", "note", None, "x"), ("label", "app", None, "a")]
+    assert first.current.sources["podinfo"].status == "lost"
+    assert first.current.generation == before.generation + 1
+    again = watching(source(tmp_path / "v"), before=first.current)
+    assert again.next().current == first.current  # the same fault still: it isn't counted twice
+    os.rename(tmp_path / "away", tmp_path / "v")
+    recovered = again.next().current
+    assert (recovered.sources["podinfo"].status, recovered.sources["podinfo"].faults) == ("healthy", 1)
+    assert recovered.labels == {"app": "a"}
+    last = watching(source(tmp_path / "v"), before=recovered).next()
+    assert last.current == recovered
+    assert [change.op for change in last.changes] == ["added"] * 3
+
+
 def test_first_everything_then_each_change(tmp_path: Path, watching: Any) -> None:
     """The first batch holds all as added; then one batch a swap, each from the last one's ``current``."""
     volume = Volume(tmp_path / "v")

@@ -64,7 +64,8 @@ def run(
         config.daemon.memory_limit, config.daemon.nice, config.daemon.oom_score_adj, niceness
     )
     remembered = Memory(memory, log)
-    watch = Watch(build_sources(config, environ, remembered.digest_key), rescan=config.watch.rescan)
+    sources = build_sources(config, environ, remembered.digest_key)
+    watch = Watch(sources, rescan=config.watch.rescan, before=remembered.last)
     lanes = Lanes(lambda name: _log.get_logger(plugin=name))
     wrapped = None if supervisor is None else Wrapped(supervisor, config)
     made, faults = make_lanes(loaded, lanes, remembered, lambda: watch.snapshot, wrapped)

@@ -93,6 +93,19 @@ def step(
     return current, suspects
 
 
+def last_of(name: str, snapshot: Snapshot) -> Content:
+    """What a source is known to have said, by a snapshot of a process before this one."""
+    parts: dict[str, Any] = {}
+    for type_, part in _PARTS:
+        values, speakers = getattr(snapshot, part), snapshot.origins.get(type_, "")
+        if speakers == name:
+            parts[part] = values
+        elif not isinstance(speakers, str) and name in speakers.values():
+            own = {key: value for key, value in values.items() if speakers.get(key) == name}
+            parts[part] = MappingProxyType(own)
+    return Content(**parts, swapped_ns=snapshot.swapped.get(name))
+
+
 def _speaks_alone(
     name: str, told: AbstractSet[str], now: Mapping[str, Any], speakers: Mapping[str, str]
 ) -> bool:

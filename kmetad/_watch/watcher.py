@@ -14,8 +14,8 @@ from contextlib import suppress
 from types import TracebackType
 
 from kmetad._diff import diff
-from kmetad._sources.content import NOTHING, Content, Source
-from kmetad._sources.merge import Reading, step
+from kmetad._sources.content import Source
+from kmetad._sources.merge import Reading, last_of, step
 from kmetad._watch.hints import Hint, Hints
 from kmetad._watch.system import system_hints
 from kmetad.errors import SourceLost, SourceUnreadable
@@ -45,7 +45,9 @@ class Watch:
     """An iterator of batches over some sources; see ``kmetad.watch``.
 
     ``rescan`` is in seconds: how often everything is read although nobody told of
-    a change. ``clock`` (seconds, monotonic) and ``hints`` are for tests.
+    a change. ``before``: what a process before this one knew; the values and the count
+    of faults of a source that is lost now come from there, and generations count on.
+    ``clock`` (seconds, monotonic) and ``hints`` are for tests.
     """
 
     def __init__(
@@ -53,15 +55,17 @@ class Watch:
         sources: Sequence[Source],
         *,
         rescan: float = RESCAN_SECONDS,
+        before: Snapshot | None = None,
         clock: Callable[[], float] = time.monotonic,
         hints: Hints | None = None,
     ) -> None:
-        self.snapshot = Snapshot()
+        before = before or Snapshot()
+        self.snapshot = Snapshot(generation=before.generation)
         """What the last batch said; empty before the first."""
         self._rescan = rescan
         self._clock = clock
         self._hints = hints if hints is not None else system_hints()
-        self._followed = [_Followed(at, source, self._hints) for at, source in enumerate(sources)]
+        self._followed = [_Followed(at, source, self._hints, before) for at, source in enumerate(sources)]
         self._by_path: dict[str | None, list[_Followed]] = {}
         for followed in self._followed:
             self._by_path.setdefault(followed.path, []).append(followed)
@@ -100,8 +104,10 @@ class Watch:
             next_rescan = now + self._rescan
             differs = self._read(Hint(everything=True), now, lost=False)
             batch = self._compare()
+            first = True
             while True:
-                if differs and (batch.changes or not batch.previous.generation):
+                if differs and (first or batch.changes):
+                    first = False
                     self.snapshot, self._told = batch.current, self._readings.copy()
                     yield batch
                 hint = self._hints.wait(self._patience(next_rescan))
@@ -162,12 +168,12 @@ class Watch:
 class _Followed:
     """One source: how it is watched, what was read of it last, and how it is."""
 
-    def __init__(self, at: int, source: Source, hints: Hints) -> None:
+    def __init__(self, at: int, source: Source, hints: Hints, before: Snapshot) -> None:
         self.at = at
         self.source = source
         self.path = source.path
-        self.content: Content = NOTHING
-        self.state = SourceState()
+        self.content = last_of(source.name, before)
+        self.state = before.sources.get(source.name, SourceState())
         self.next_poll: float | None = None
         self._hints = hints
         self._watched: bool | None = None  # whether as a swapped directory; None: not at all
