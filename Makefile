@@ -17,7 +17,7 @@ help: ## this list
 	@awk -F ': .*## ' '/^[a-z]+:.* ## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/kmetad.done ## see the main job in a minute, no cluster needed
-	@$(BIN)/kmetad demo
+	@$(BIN)/python -m kmetad demo # not the script, whose first line can't hold a path with blanks
 
 test: $(VENV)/dev.done ## every gate: ruff, mypy, import layers, pytest with coverage
 	$(BIN)/ruff check .

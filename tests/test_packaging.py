@@ -72,9 +72,11 @@ def test_there_is_a_wheel_of_everything(wheels: dict[str, zipfile.ZipFile]) -> N
 
 @pytest.mark.parametrize("name", ["kmetad", *PLUGINS])
 def test_wheel_holds_the_package_and_nothing_else(wheels: dict[str, zipfile.ZipFile], name: str) -> None:
-    """One typed package with its metadata: no tests, no benchmarks, no stray files."""
+    """One typed package with its metadata, and kmetad's command: no tests, no benchmarks, no stray files."""
     package = name.replace("-", "_")
-    files = [file for file in wheels[name].namelist() if ".dist-info/" not in file]
+    scripts = [file for file in wheels[name].namelist() if ".data/" in file]
+    assert [file.partition(".data/")[2] for file in scripts] == ["scripts/kmetad"] * (name == "kmetad")
+    files = [file for file in wheels[name].namelist() if ".dist-info/" not in file and file not in scripts]
     assert f"{package}/py.typed" in files
     assert {file.split("/")[0] for file in files} == {package}
     assert [file for file in files if not file.endswith((".py", "/py.typed"))] == []
@@ -115,6 +117,15 @@ def test_commands_work_where_it_is_installed(clean: dict[str, str]) -> None:
         for entry in project(ROOT / "plugins" / name)["entry-points"]["kmetad"]:
             assert re.search(rf"^{re.escape(entry)}\b", listed, re.MULTILINE), listed
             assert name in listed
+
+
+def test_the_command_imports_next_to_nothing(clean: dict[str, str]) -> None:
+    """The app starts as soon as the interpreter is up, whatever version of pip wrote the script."""
+    script = Path(run("bash", "-c", "command -v kmetad", env=clean).strip()).read_text()
+    assert re.findall(r"^ *(?:import|from) +(\S+)", script, re.MULTILINE) == ["sys", "kmetad.__main__"]
+    loaded = run("python", "-P", "-c", "import kmetad.__main__, sys; print(*sys.modules)", env=clean).split()
+    assert "kmetad.__main__" in loaded
+    assert not {"re", "typing", "argparse", "logging", "importlib.metadata"} & set(loaded)
 
 
 def test_nothing_is_missing_where_it_is_installed(clean: dict[str, str]) -> None:
