@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kmetad._watch import Watch as Watch
     from kmetad._watch import awatch as awatch
     from kmetad._watch import watch as watch
+    from kmetad.errors import AppError as AppError
     from kmetad.errors import ConfigError as ConfigError
     from kmetad.errors import DecodeError as DecodeError
     from kmetad.errors import FieldPathError as FieldPathError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from kmetad.events import SourceChange as SourceChange
     from kmetad.events import TokenChange as TokenChange
     from kmetad.events import TrustChange as TrustChange
+    from kmetad.hookspecs import App as App
     from kmetad.hookspecs import Context as Context
     from kmetad.hookspecs import hookimpl as hookimpl
     from kmetad.metadata import Digest as Digest
@@ -46,6 +48,7 @@ _HOMES = {
     "kmetad._diff": ("apply", "diff"),
     "kmetad._watch": ("Watch", "awatch", "watch"),
     "kmetad.errors": (
+        "AppError",
         "ConfigError",
         "DecodeError",
         "FieldPathError",
@@ -65,7 +68,7 @@ _HOMES = {
         "TokenChange",
         "TrustChange",
     ),
-    "kmetad.hookspecs": ("Context", "hookimpl"),
+    "kmetad.hookspecs": ("App", "Context", "hookimpl"),
     "kmetad.metadata": ("Digest", "Resource", "Snapshot", "SourceState", "Token"),
     "kmetad.quantity": ("Quantity",),
 }

@@ -9,7 +9,7 @@ the daemon says
 ``hello``                                 a new daemon: variables that the one before said are void
 ``run, settings``                         ``[run]`` as it is now; for the app's next start
 ``checked``                               neither the TOML nor a plugin has a fault (``--strict``)
-``variable, name, value``                 a variable of the app's next start; None takes it back
+``variable, name, value``                 one of the app's next start, in bytes; None takes it back
 ``environment``                           all variables of one snapshot have been said: they are in force
 ``ready``                                 the first snapshot is read, and every ``on_start`` returned
 ``signal, number``                        send it to the app, as ``signal_scope`` says

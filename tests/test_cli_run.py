@@ -7,25 +7,57 @@ from pathlib import Path
 
 import pytest
 
+from kmetad._cli.run import split
 from kmetad.testing.kubelet import Volume
 from tests.cli import Running, kmetad
 
 
-@pytest.mark.parametrize("arguments", [["--", "true"], ["--"], ["-v", "--", "app", "--", "-x"]])
-def test_no_command_is_wrapped_yet(arguments: list[str]) -> None:
-    """125 and a message, before anything is started."""
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--"], "there is no command after `--`"),
+        (["--group"], "--group and --rewrite are for a command's signals"),
+        (["--rewrite", "TERM", "--", "true"], "it is written A:B"),
+        (["--rewrite", "TERMM:QUIT", "--", "true"], "did you mean TERM?"),
+        (["--rewrite", "KILL:TERM", "--", "true"], "nobody can catch it"),
+        (["--rewrite"], "expected one argument"),
+        (["--once"], "--once needs a command"),
+        (["--once", "--group", "--", "true"], "with --once nobody is left"),
+        (["--nonsense", "--", "true"], "unrecognized arguments: --nonsense"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], said: str) -> None:
+    """125, one line, and nothing is started."""
     done = kmetad("run", *arguments)
     assert (done.stdout, done.returncode) == ("", 125)
-    assert done.stderr.startswith("kmetad: this version can't run")
+    assert done.stderr.startswith("kmetad: ")
+    assert said in done.stderr
 
 
-def test_nor_one_of_the_configuration(tmp_path: Path) -> None:
-    """``[run] command`` is as good as one on the command line."""
-    toml = tmp_path / "kmetad.toml"
-    toml.write_text('[run]\ncommand = ["true"]\n')
-    done = kmetad("run", "-c", str(toml))
-    assert (done.stdout, done.returncode) == ("", 125)
-    assert "[run] command" in done.stderr
+@pytest.mark.parametrize(
+    ("argv", "own", "wrapped"),
+    [
+        ([], [], None),
+        (["-v", "-c", "x"], ["-v", "-c", "x"], None),
+        (["app", "-v"], [], ["app", "-v"]),
+        (["-v", "app", "--", "-v"], ["-v"], ["app", "--", "-v"]),
+        (["-v", "--", "app", "--", "-v"], ["-v"], ["app", "--", "-v"]),
+        (["-c", "--", "--", "app"], ["-c", "--"], ["app"]),
+        (["--config=x", "--rewrite", "1:2", "-"], ["--config=x", "--rewrite", "1:2"], ["-"]),
+        (["--"], [], []),
+    ],
+)
+def test_whose_words_are_whose(argv: list[str], own: list[str], wrapped: list[str] | None) -> None:
+    """`--` is optional; everything from the command on is the command's."""
+    assert split(argv) == (own, wrapped)
+
+
+def test_help_needs_no_command() -> None:
+    """It names what stands behind it."""
+    done = kmetad("run", "--help")
+    assert done.returncode == 0
+    assert "[-- COMMAND ARG...]" in done.stdout
+    assert "kmetad run -- gunicorn" in done.stdout
 
 
 def test_a_configuration_that_does_not_parse(tmp_path: Path) -> None:

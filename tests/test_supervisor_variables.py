@@ -21,7 +21,7 @@ def test_what_was_said_last_is_in_force(
     for said in rounds:
         before = variables.now()
         for name, value in said.items():
-            variables.say(name, value)
+            variables.say(name, None if value is None else value.encode())
         assert variables.now() == before  # one half of a snapshot is none
         variables.commit()
         last |= said
@@ -34,9 +34,9 @@ def test_what_was_said_last_is_in_force(
 def test_half_a_snapshot_is_forgotten() -> None:
     """The daemon died in the middle of saying it."""
     variables = Variables({})
-    variables.say("A", "1")
+    variables.say("A", b"1")
     variables.begin()
-    variables.say("B", "2")
+    variables.say("B", b"2")
     variables.commit()
     assert variables.now() == {"B": "2"}
 
@@ -44,11 +44,11 @@ def test_half_a_snapshot_is_forgotten() -> None:
 def test_a_new_daemon_knows_nothing_of_the_one_before() -> None:
     """What that said stays in force until the new one has said what is."""
     variables = Variables({})
-    variables.say("A", "1")
+    variables.say("A", b"1")
     variables.commit()
     variables.begin()
     assert variables.now() == {"A": "1"}
-    variables.say("B", "2")
+    variables.say("B", b"2")
     variables.commit()
     assert variables.now() == {"B": "2"}
 
@@ -56,11 +56,11 @@ def test_a_new_daemon_knows_nothing_of_the_one_before() -> None:
 def test_back_to_what_worked() -> None:
     """Once; then there is nothing to go back to."""
     variables = Variables({"HOME": "/"})
-    variables.say("A", "good")
+    variables.say("A", b"good")
     variables.commit()
     variables.worked()
-    variables.say("A", "too long")
-    variables.say("B", "new")
+    variables.say("A", b"too long")
+    variables.say("B", b"new")
     variables.commit()
     assert variables.step_back()
     assert variables.now() == {"HOME": "/", "A": "good"}

@@ -92,6 +92,10 @@ class Daemon:
         if self._link is not None:
             _link.send(self._link, kind, *values)
 
+    def was_checked(self) -> None:
+        """It found no fault. Of those to come none ends for one: the app runs by then."""
+        self._options = [option for option in self._options if option != "--strict"]
+
     def stop(self, seconds: float) -> None:
         """Have it end by itself within so many seconds, and start it no more."""
         self._stopping = True
@@ -127,7 +131,15 @@ class Daemon:
         self._pause = min(LONGEST_PAUSE, 2 * self._pause)
 
     def _spawn(self, link: int) -> int:
-        command = [sys.executable, *interpreter.options(), "-m", "kmetad._daemon", *self._options, "--link", str(link)]
+        command = [
+            sys.executable,
+            *interpreter.options(),
+            "-m",
+            "kmetad._daemon",
+            *self._options,
+            "--link",
+            str(link),
+        ]
         inherited = [link]
         if self._memory is not None:
             command += ["--memory", str(self._memory)]

@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 
 WAITING, RUNNING, STOPPING, DRAINING, PAUSED = "waiting", "running", "stopping", "draining", "paused"
 
-_STARTS_APP = {"now": "checked", "after-sync": "ready"}
-"""The message of the daemon that an app which waits for it is started by; `now` waits only with --strict."""
-
 _LAST_MOMENT = 1.0
 """Seconds until what was killed is gone. It takes none, unless the kernel is busy on its behalf."""
 
@@ -202,6 +199,11 @@ class Supervisor:
     def _tell_of_app(self) -> None:
         self._daemon.tell("app_started", self._app.pid, self._app.starts)
 
+    def _begin(self, start: str) -> None:
+        """What an app with this ``start`` waits for has come."""
+        if self._phase == WAITING and self._settings.start == start:
+            self._start_app()
+
     def _wait_no_longer(self) -> None:
         waited = f"{self._settings.sync_timeout:g} s (run.sync_timeout)"
         if self._strict:
@@ -303,6 +305,8 @@ class Supervisor:
         """What the daemon says (``kmetad._link``)."""
         if kind == "hello":
             self._variables.begin()
+            if self._app.pid:
+                self._tell_of_app()  # a daemon that has replaced itself doesn't know
         elif kind == "run":
             self._next_settings = Settings(values[0], self._overrides)
             if not self._next_settings.command:
@@ -311,8 +315,11 @@ class Supervisor:
             self._variables.say(*values)
         elif kind == "environment":
             self._variables.commit()
-        elif kind == _STARTS_APP[self._settings.start] and self._phase == WAITING:
-            self._start_app()
+        elif kind == "checked":
+            self._daemon.was_checked()
+            self._begin("now")  # which waits for this alone, and only with --strict
+        elif kind == "ready":
+            self._begin("after-sync")
         elif kind == "signal" and self._phase == RUNNING:
             self._app.signal(values[0], self._settings.signal_scope)
         elif kind == "restart":

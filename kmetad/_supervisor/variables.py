@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,9 +19,9 @@ class Variables:
         self._afresh = False
         self._worked: dict[str, str] = {}
 
-    def say(self, name: str, value: str | None) -> None:
-        """One variable; None: no longer."""
-        self._said[name] = value
+    def say(self, name: str, value: bytes | None) -> None:
+        """One variable, as the bytes that execve(2) gets; None: no longer."""
+        self._said[name] = None if value is None else os.fsdecode(value)
 
     def commit(self) -> None:
         """That was all of one snapshot."""
