@@ -79,13 +79,16 @@ def _drain(descriptor: int) -> tuple[bytes, bool]:
 def _report(file: str, strict: bool, to: int) -> int:
     """The reading process: writes the settings, or says what is wrong. Answers its exit code."""
     try:
-        from kmetad._config import load
+        values: dict[str, Any] = {}
+        if strict or _may_keep_the_app_from_starting(file):
+            from kmetad._config import load
 
-        loaded = load(file)
-        if loaded.problems and (loaded.fatal or strict):
-            say("\n".join(line for problem in loaded.problems for line in str(problem).splitlines()))
-            return OWN_FAILURE
-        data = marshal.dumps(plain(loaded.config.run))
+            loaded = load(file)
+            if loaded.problems and (loaded.fatal or strict):
+                say("\n".join(line for problem in loaded.problems for line in str(problem).splitlines()))
+                return OWN_FAILURE
+            values = plain(loaded.config.run)
+        data = marshal.dumps(values)
         while data:
             data = data[os.write(to, data) :]
     except BaseException:
@@ -94,3 +97,15 @@ def _report(file: str, strict: bool, to: int) -> int:
         say(f"reading {file} failed; this is a fault of kmetad, please report it:\n{traceback.format_exc()}")
         return OWN_FAILURE
     return 0
+
+
+def _may_keep_the_app_from_starting(file: str) -> bool:
+    """Whether there is a [run], a [daemon], or a fault of the file as a whole: the app waits for no other check."""
+    import tomllib
+
+    try:
+        with open(file, "rb") as toml:
+            tables = tomllib.load(toml)
+    except (OSError, ValueError, RecursionError):  # no file, no UTF-8, no TOML
+        return True
+    return not tables.keys().isdisjoint(("run", "daemon"))
