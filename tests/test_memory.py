@@ -128,6 +128,19 @@ def test_lanes_that_are_not_named_are_forgotten(fd: int) -> None:
     assert told(again["c"], Pod().becomes({"app": "c"})) == [("app", "b", "c")]
 
 
+def test_lanes_may_be_kept_until_they_are_named_again(fd: int) -> None:
+    """While the configuration is broken, no plugin's memory is thrown away; what they died in counts, too."""
+    for remembered in Memory(fd, LOG).lanes({name: Filter() for name in "ab"}).values():
+        remembered.begin(Pod().becomes({"app": "a"}))
+        remembered.enter()
+    Memory(fd, LOG).lanes({}, keep=True)
+    (b,) = Memory(fd, LOG).lanes({"b": Filter()}, keep=True).values()
+    assert b.crashes == 1
+    lanes = Memory(fd, LOG).lanes({name: Filter() for name in "ab"})
+    assert [told(lane, Pod().becomes({"app": "b"})) for lane in lanes.values()] == [[("app", "a", "b")]] * 2
+    assert [lane.crashes for lane in lanes.values()] == [1, 1]
+
+
 def test_a_wider_match_brings_its_keys_as_added(fd: int) -> None:
     """A narrower one is silent, also about what it was shown; an unchanged one keeps ``previous`` whole."""
     pod = Pod()

@@ -56,7 +56,8 @@ def make_lanes(
     faults: list[str] = []
     tables = loaded.config.plugins
     filters = {name: Filter(table.match, loaded.config.watch.ignore) for name, table in tables.items()}
-    for name, remembered in memory.lanes(filters).items():
+    # A plugin that the configuration's faults hide may be back when they are mended.
+    for name, remembered in memory.lanes(filters, keep=bool(loaded.problems)).items():
         log = _log.get_logger(plugin=name)
         if _is_set_aside(remembered.crashes, log):
             continue

@@ -58,9 +58,10 @@ class Memory:
         self._state = State(os.urandom(_KEY_BYTES))
         self._encoded: tuple[Sequence[AnyChange], bytes] = ((), encode_changes(()))
         try:
-            self.fd = os.memfd_create("kmetad") if fd is None else fd
-            os.set_inheritable(self.fd, False)
-            self._slots = Slots(self.fd)
+            fd = os.memfd_create("kmetad") if fd is None else fd
+            os.set_inheritable(fd, False)
+            self._slots = Slots(fd)
+            self.fd = fd
         except (OSError, ValueError, AttributeError) as error:
             self._give_up(error)
         else:
@@ -76,23 +77,26 @@ class Memory:
         """The newest snapshot that any lane acknowledged; empty if none ever did."""
         return self._state.last
 
-    def lanes(self, filters: Mapping[str, Filter]) -> dict[str, Remembered]:
-        """What each lane remembers, by name; to be called once. Lanes that aren't named are forgotten.
+    def lanes(self, filters: Mapping[str, Filter], *, keep: bool = False) -> dict[str, Remembered]:
+        """What each lane remembers, by name; to be called once.
 
-        One in whose hook the predecessor died has a crash more. To one that was filtered
-        otherwise the keys that it didn't see then are new; those it doesn't see now are gone.
+        Lanes that aren't named are forgotten, unless ``keep``: they may come back. One in
+        whose hook the predecessor died has a crash more. To one that was filtered otherwise
+        the keys that it didn't see then are new; those that it doesn't see now are gone.
         """
         before = {lane.name: lane for lane in self._state.lanes}
-        lanes = self._state.lanes = [before.get(name) or LaneState(name) for name in filters]
+        lanes = [before.pop(name) if name in before else LaneState(name) for name in filters]
         for lane in lanes:
             _refit(lane, filters[lane.name])
+        self._state.lanes = [*lanes, *before.values()] if keep else lanes
         cells = self._begin_life()
         if self._slots is None:
             return {lane.name: Remembered(lane) for lane in lanes}
         turns = threading.Lock()
         kept: dict[str, Remembered] = {}
-        for number, (lane, cell) in enumerate(zip(lanes, cells, strict=True)):
+        for cell in cells:
             cell.set(0)
+        for number, (lane, cell) in enumerate(zip(lanes, cells, strict=False)):
             kept[lane.name] = _Kept(lane, number, cell, self, turns)
         return kept
 
@@ -136,7 +140,7 @@ class Memory:
             try:
                 cells = self._slots.make_cells(len(self._state.lanes))
                 self._slots.write(encode(self._state))
-            except OSError as error:
+            except (OSError, MemoryError) as error:
                 self._give_up(error)
         return cells
 
@@ -144,7 +148,7 @@ class Memory:
         if self._slots is not None:
             try:
                 self._slots.write(encode(self._state))
-            except OSError as error:
+            except (OSError, MemoryError) as error:
                 self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:

@@ -45,11 +45,12 @@ class Slots:
     def __init__(self, fd: int) -> None:
         """``fd`` stays the caller's. Raises OSError where it can't be mapped."""
         self._fd = fd
+        if os.fstat(fd).st_size < _PAGE:
+            os.posix_fallocate(fd, 0, _PAGE)
         self._size = os.fstat(fd).st_size
-        self._front = _PAGE
-        self._grow(_PAGE)
+        self._map = mmap.mmap(fd, self._size)
         self._number = self._seed = 0
-        self._begin = self._end = self._limit = _PAGE
+        self._front = self._begin = self._end = self._limit = _PAGE
 
     def read(self) -> Iterator[bytes]:
         """The content of the record with everything, then of each step. Nothing where nothing was ever written.
@@ -130,14 +131,12 @@ class Slots:
         return bytes(content), end
 
     def _grow(self, size: int) -> None:
-        """Have so many bytes at least, and a mapping of all."""
+        """Have so many bytes at least."""
         if size > self._size:
             # Allocated rather than only said: memory that isn't there is an error here, not a SIGBUS later.
             os.posix_fallocate(self._fd, 0, size)
+            self._map = mmap.mmap(self._fd, size)
             self._size = size
-        elif hasattr(self, "_map"):
-            return
-        self._map = mmap.mmap(self._fd, self._size)
 
 
 class Cell:
