@@ -487,7 +487,7 @@ class Daemon:
         self.pod = Pod()
         self.newest = self.pod.becomes(volume)
         self.memory = Memory(fd, LOG)
-        for lane in self.memory._state.lanes:
+        for lane in self.memory._book.state.lanes:
             self._check(models[lane.name], lane)
         self.lanes = self.memory.lanes(FILTERS)
 

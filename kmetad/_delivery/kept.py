@@ -1,0 +1,111 @@
+"""What one lane remembers, kept in the memory file as it is remembered.
+
+A hook waits for what is written before it; so that takes no lock and no checksum, and
+lies in a cell that is the lane's own. All else are steps.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from kmetad._delivery.book import Book
+from kmetad._delivery.cursor import Cursor
+from kmetad._delivery.packing import Packed
+from kmetad._delivery.record import LaneState, State, acknowledged, proven, show, shown
+from kmetad._delivery.remembered import Remembered
+from kmetad._delivery.slots import CELL_ROOM, Cell
+from kmetad.events import AnyChange, Batch
+
+# A cell's word: two flags; in which life it was set; the length of what is shown, encoded.
+_RUNS, _TOLD = 1, 2
+_LIFE, _LENGTH = 8, 16
+
+
+class Kept(Remembered):
+    """See the module. ``turns`` is shared by all lanes: those that are suspected take turns."""
+
+    def __init__(self, state: LaneState, number: int, cell: Cell, book: Book, turns: threading.Lock) -> None:
+        super().__init__(state)
+        self._number = number
+        self._cell = cell
+        self._book = book
+        self._lock = book.lock
+        self._life = _life_bits(book.state)
+        self._turns = turns
+        self._has_turn = False
+
+    def begin(self, newest: Batch) -> Cursor:
+        cursor = self._state.cursor
+        if cursor is None:
+            with self._lock:
+                cursor = self._state.cursor = Cursor(newest.current)
+                self._acknowledged(newest, proven=True)
+        return cursor
+
+    def fail(self) -> None:
+        with self._lock:
+            self._book.add([shown(self._number, self._book.encode(self._state.showing))])
+            super().fail()
+        self._cell.set(0)
+
+    def acknowledge(self, newest: Batch, *, silently: bool = False) -> None:
+        with self._lock:
+            super().acknowledge(newest, silently=silently)
+            self._acknowledged(newest, proven=not silently or not self._state.in_tell)
+        self._cell.set(0)
+
+    def enter(self, told: bool = False, showing: Sequence[AnyChange] = ()) -> None:
+        if self._state.crashes:
+            # Of several in whose hooks the daemon died one is to blame: alone, it shows.
+            self._has_turn = self._turns.acquire(timeout=self.patience)
+        word = self._life | _RUNS | (_TOLD if told else 0)
+        if not showing:
+            self._cell.set(word)
+            return
+        self._state.showing = showing
+        content = self._book.encode(showing)
+        if len(content) <= CELL_ROOM:
+            self._cell.set(word | len(content) << _LENGTH, content)
+            return
+        with self._lock:
+            self._book.add([shown(self._number, content)])
+        self._cell.set(word)
+
+    def leave(self) -> None:
+        word = self._cell.word
+        self._cell.set(word & ~(_RUNS | _TOLD))
+        if word & _TOLD and self._state.in_tell:
+            with self._lock:
+                self._book.add(self._prove())
+        if self._has_turn:
+            self._has_turn = False
+            self._turns.release()
+
+    def _acknowledged(self, newest: Batch, *, proven: bool) -> None:
+        steps = [*self._book.move(newest), acknowledged(self._number)]
+        if proven:
+            steps += self._prove()
+        self._book.add(steps)
+        self._book.tidy()
+
+    def _prove(self) -> list[Packed]:
+        """It came through what it had crashed in."""
+        if not self._state.crashes:
+            return []
+        self._state.crashes, self._state.in_tell = 0, False
+        return [proven(self._number)]
+
+
+def _life_bits(state: State) -> int:
+    return state.life % 255 + 1 << _LIFE
+
+
+def take_in(lane: LaneState, word: int, content: memoryview, state: State) -> None:
+    """What a lane's cell says of the predecessor's end. Raises Unreadable."""
+    if word & 255 << _LIFE != _life_bits(state):
+        return
+    if length := word >> _LENGTH:
+        show(lane, bytes(content[:length]))
+    if word & _RUNS:
+        lane.crashes, lane.in_tell = lane.crashes + 1, bool(word & _TOLD)
