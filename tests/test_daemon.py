@@ -84,15 +84,15 @@ def test_a_plugin_that_raises_is_tried_again(daemon: Callable[..., Daemon], tmp_
     assert kmetad.end(signal.SIGINT) == 0
 
 
-def test_a_broken_plugin_leaves_the_others_running(daemon: Callable[..., Daemon], tmp_path: Path) -> None:
-    """Each fault is told by file, line and place; the rest works."""
+def test_a_broken_plugin_is_the_end(daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+    """Without an app there is nothing that would have to run on: 125. Each fault is told by file, line and place."""
     Volume(tmp_path / "podinfo").write(labels={"app": "web"})
     (tmp_path / "broken.py").write_text("1 / 0")
     kmetad = daemon(
         ONE + '[plugins.broken]\npath = "DIR/broken.py"\n[plugins.relaod]\n'
         '[plugins.typo]\npath = "DIR/recorder.py"\nfial = 1\n'
     )
-    kmetad.line("kmetad.started", plugins=["recorder"])
+    assert kmetad.wait() == 125
     faults = [line["fault"] for line in kmetad.lines if line["event"] == "config.fault"]
     assert len(faults) == 3
     assert "ZeroDivisionError" in faults[0]
@@ -100,7 +100,6 @@ def test_a_broken_plugin_leaves_the_others_running(daemon: Callable[..., Daemon]
     assert "did you mean reload?" in faults[1]
     assert "kmetad.toml:10: plugins.typo.fial" in faults[2]
     assert 'did you mean "fail"?' in faults[2]
-    assert kmetad.end() == 0
 
 
 @pytest.mark.parametrize(
@@ -109,14 +108,15 @@ def test_a_broken_plugin_leaves_the_others_running(daemon: Callable[..., Daemon]
         ("[volumes.podinfo", (), "isn't TOML"),
         ("[run]\nstop_timeout = 3", (), "run.stop_timeout"),
         ("[daemon]\nnice = 99", (), "daemon.nice"),
+        ("[plugins.relaod]", (), "no plugin 'relaod' is installed"),
         ("[plugins.relaod]", ("--strict",), "no plugin 'relaod' is installed"),
-        ("[watch]\nrescan = 3", ("--strict",), "watch.rescan"),
+        ("[watch]\nrescan = 3", (), "watch.rescan"),
     ],
 )
 def test_faults_that_end_it(
     daemon: Callable[..., Daemon], toml: str, arguments: tuple[str, ...], told: str
 ) -> None:
-    """TOML that doesn't parse, ``[run]`` and ``[daemon]`` always; with --strict any fault: 125."""
+    """Any, with --strict and without: 125."""
     kmetad = daemon(toml, *arguments)
     assert kmetad.wait() == 125
     assert told in json.dumps(kmetad.lines)
@@ -129,9 +129,15 @@ def test_reads_the_configuration_again(daemon: Callable[..., Daemon], tmp_path: 
     kmetad = daemon(ONE)
     kmetad.line("kmetad.started", plugins=["recorder"])
     kmetad.seen("start")
-    kmetad.toml.write_text("[volumes")
-    kmetad.process.send_signal(signal.SIGHUP)
-    kmetad.line("config.kept")
+    (tmp_path / "broken.py").write_text("1 / 0")
+    for broken, told in (
+        ("[volumes", "isn't TOML"),
+        ('[plugins.b]\npath = "DIR/broken.py"', "ZeroDivisionError"),
+    ):
+        kmetad.toml.write_text(broken.replace("DIR", str(tmp_path)))
+        kmetad.process.send_signal(signal.SIGHUP)
+        kmetad.line("config.kept")
+        assert told in json.dumps([line for line in kmetad.lines if line["event"] == "config.fault"])
     volume.label("app", "api")
     kmetad.line("told")
     kmetad.toml.write_text(ONE.replace("recorder]", "again]").replace("DIR", str(tmp_path)))

@@ -280,7 +280,9 @@ def test_strict_is_for_the_start(daemon: Start, volume: Volume) -> None:
     kmetad.hear("ready")
     kmetad.toml.write_text("[plugins.relaod]\n")
     kmetad.process.send_signal(signal.SIGHUP)
-    kmetad.line("config.fault")
+    kmetad.line("config.kept")
+    kmetad.toml.write_text(ONE.replace("DIR", os.path.dirname(volume.path)))
+    kmetad.process.send_signal(signal.SIGHUP)
     kmetad.line("kmetad.started")
     assert kmetad.end() == 0
 

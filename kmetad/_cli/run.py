@@ -117,7 +117,7 @@ def run(args: Options | argparse.Namespace) -> int:
 
     Raises ConfigError for wrong usage.
     """
-    from kmetad._config import find
+    from kmetad._config.finding import find  # without the machinery that imports the rest lazily
 
     if args.wrapped is not None and not args.wrapped:
         raise ConfigError(("there is no command after `--`; without a command, leave `--` out",))

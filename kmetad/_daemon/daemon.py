@@ -7,16 +7,17 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from io import TextIOWrapper
 from typing import Any
 
 from kmetad import _log
-from kmetad._config import Loaded, build_sources, find, load, pending
+from kmetad._config import Loaded, build_sources, find, pending
 from kmetad._daemon import limits
 from kmetad._daemon.arguments import Arguments
 from kmetad._daemon.instances import make_lanes
 from kmetad._daemon.journal import PACE, Journal
+from kmetad._daemon.renewal import Renewal
 from kmetad._daemon.signals import Signals
 from kmetad._daemon.supervisor import Supervisor
 from kmetad._daemon.wrapped import Wrapped
@@ -31,6 +32,8 @@ _DIED = 0
 """In the queue of signals: the watching thread ended by itself, which is a fault of kmetad."""
 _STOP = 255
 """Likewise: the supervisor wants the daemon to end, or has gone. No signal has such a number."""
+_CHECKED = 254
+"""Likewise: a new configuration was checked."""
 
 
 def run(
@@ -45,8 +48,8 @@ def run(
 ) -> int:
     """Watch and deliver until TERM or INT. Answers the exit code: 0, or 125 for a failure of kmetad's own.
 
-    ``loaded`` is the configuration with the problems found in it. A fault that isn't
-    fatal (a broken plugin) leaves the rest running, unless ``strict``.
+    ``loaded`` is the configuration with the problems found in it. Any fault, of a plugin
+    too, is the end, unless there is an app.
 
     ``link`` is a descriptor: of the socket to the supervisor of an app that is wrapped.
     With one, only ``strict`` makes faults an end: a daemon that is started beside an app that
@@ -73,7 +76,7 @@ def run(
     problems = [*map(str, loaded.problems), *faults]
     for problem in problems:
         log.error("config.fault", fault=problem)
-    if problems and (strict or (loaded.fatal and supervisor is None)):
+    if problems and (strict or supervisor is None):
         return OWN_FAILURE
     for limit in refused:
         log.warning("daemon.limit_refused", fault=limit)
@@ -95,7 +98,7 @@ def run(
         target=_watch, args=(watch, lanes, wrapped, signals, log), name="kmetad-watch", daemon=True
     )
     watcher.start()
-    ends = _wait(signals, loaded, environ if supervisor is None else None, log)
+    ends = _wait(signals, lambda: loaded.file or (find(None, environ) if supervisor is None else None), log)
     seconds = config.run.drain_timeout
     if supervisor is not None and supervisor.stop_within is not None:
         seconds = supervisor.stop_within
@@ -120,11 +123,12 @@ def _redirect_stdout() -> None:
         sys.stdout.reconfigure(line_buffering=True)
 
 
-def _wait(signals: Signals, loaded: Loaded, environ: Mapping[str, str] | None, log: Any) -> int | Loaded:
+def _wait(signals: Signals, file: Callable[[], str | None], log: Any) -> int | Renewal:
     """Sleep until kmetad has to end: the exit code, or the new configuration to start anew with.
 
-    ``environ``: where a file may be named, if there was none yet.
+    ``file`` answers where that would be.
     """
+    renewal: Renewal | None = None
     while True:
         received = signals.get()
         if received == _DIED:
@@ -135,16 +139,19 @@ def _wait(signals: Signals, loaded: Loaded, environ: Mapping[str, str] | None, l
         if received in (signal.SIGTERM, signal.SIGINT):
             log.info("kmetad.stopping", signal=signal.Signals(received).name)
             return 0
-        if received != signal.SIGHUP:
-            continue  # of a handler that a plugin has set up
-        file = loaded.file if loaded.file is not None or environ is None else find(None, environ)
-        again = load(file)
-        if not again.problems:
-            log.info("config.reloading", file=again.file)
-            return again
-        for problem in again.problems:
-            log.error("config.fault", fault=str(problem))
-        log.error("config.kept", reason="the new configuration has faults; the one before stays in force")
+        if received == signal.SIGHUP and renewal is not None:
+            renewal.outdated = True
+        elif received == signal.SIGHUP or (renewal is not None and received == _CHECKED and renewal.outdated):
+            renewal = Renewal(file(), lambda: signals.put(_CHECKED))
+            renewal.start()
+        elif received == _CHECKED and renewal is not None:
+            if not renewal.faults:
+                log.info("config.reloading", file=renewal.file)
+                return renewal
+            for fault in renewal.faults:
+                log.error("config.fault", fault=fault)
+            log.error("config.kept", reason="the new configuration has faults; the one before stays in force")
+            renewal = None
 
 
 def _watch(watch: Watch, lanes: Lanes, wrapped: Wrapped | None, signals: Signals, log: Any) -> None:

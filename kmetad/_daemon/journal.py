@@ -7,6 +7,7 @@ while plugins are being told.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import kmetad
@@ -44,6 +45,7 @@ class Journal:
         self._log.info(
             "kmetad.started",
             version=kmetad.__version__,
+            pid=os.getpid(),  # HUP to it has the configuration read again
             config=self._loaded.file or "none: found by convention",
             plugins=self._plugins,
             sources=list(snapshot.sources),
