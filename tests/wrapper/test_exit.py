@@ -35,6 +35,11 @@ def test_the_apps_signal(before: tuple[str, ...], number: int) -> None:
     assert run(["sh", "-c", f"kill -{int(number)} $$"], before=before).returncode == 128 + number
 
 
+def test_a_parent_that_ignores_its_children() -> None:
+    """An ignored SIGCHLD is inherited, and would leave nothing to wait for."""
+    assert run(["sh", "-c", "exit 42"], before=["env", "--ignore-signal=CHLD"]).returncode == 42
+
+
 @pytest.mark.parametrize(
     ("script", "code"), [("exit 3", 4), ("kill -TERM $$", 0), ("exit 0", 9), ("exit 5", 5), ("exit 4", 4)]
 )

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.wrapper.conftest import Toml
-from tests.wrapper.wrapped import Wrapped, app, gone, run
+from tests.wrapper.wrapped import Wrapped, app, gone, run, state
 
 CATCHABLE = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 HUP, INT, QUIT, TERM, USR1, USR2 = (
@@ -174,6 +174,34 @@ def test_a_signal_during_the_start(number: int) -> None:
             assert code in (
                 {128 + number} if started else {-number, 128 + number, 1 if number == INT else -number}
             )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU])
+def test_stopping_and_going_on(before: tuple[str, ...], number: int) -> None:
+    """Without a terminal, too: what stops the app is forwarded, and so is SIGCONT."""
+    with Wrapped(["sh", "-c", "echo app ready $$; exec sleep 1000"], before=before) as wrapped:
+        it = wrapped.ready()
+        for _ in range(2):
+            wrapped.send(number)
+            state(it, "T")
+            wrapped.send(signal.SIGCONT)
+            state(it, "S")
+        wrapped.send(USR1)
+        assert wrapped.wait() == 128 + USR1
+
+
+def test_an_app_that_is_stopped_alone(before: tuple[str, ...]) -> None:
+    """By SIGSTOP, from elsewhere: kmetad goes on, and what comes meanwhile is there when the app goes on."""
+    with Wrapped(app(f"orphan(lambda: record('orphan', [{USR1}])); record('app')"), before=before) as wrapped:
+        orphan, it = wrapped.ready("orphan"), wrapped.ready()
+        os.kill(it, signal.SIGSTOP)
+        state(it, "T")
+        wrapped.send(TERM)
+        os.kill(orphan, USR1)
+        assert wrapped.line() == f"orphan {USR1}"
+        gone(orphan)
+        os.kill(it, signal.SIGCONT)
+        assert {wrapped.line(), wrapped.line()} == {f"app {TERM}", f"app {int(signal.SIGCONT)}"}
 
 
 def test_the_exit_is_the_signals(before: tuple[str, ...]) -> None:
