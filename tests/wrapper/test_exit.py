@@ -11,28 +11,29 @@ import pytest
 
 from tests.cli import DEADLINE, environment
 from tests.wrapper.conftest import Toml
-from tests.wrapper.wrapped import kmetad, own_lines, run
+from tests.wrapper.wrapped import UNMEASURED, kmetad, own_lines, run
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 100, 124, 125, 126, 127, 128, 143, 200, 255])
 def test_the_apps_code(code: int) -> None:
     """Every code, those that have a meaning of kmetad's own too."""
-    done = run(["sh", "-c", f"exit {code}"])
+    done = run(["sh", "-c", f"exit {code}"], env=UNMEASURED)
     assert (done.stdout, done.returncode) == ("", code)
 
 
 def test_the_apps_code_as_process_1(before: tuple[str, ...]) -> None:
-    """The same for process 1."""
+    """The same for process 1, and for a signal."""
     assert run(["sh", "-c", "exit 42"], before=before).returncode == 42
+    assert run(["sh", "-c", "kill -KILL $$"], before=before).returncode == 128 + signal.SIGKILL
 
 
 @pytest.mark.parametrize(
     "number",
     [signal.SIGHUP, signal.SIGKILL, signal.SIGSEGV, signal.SIGPIPE, signal.SIGTERM, signal.SIGXFSZ, 36, 64],
 )
-def test_the_apps_signal(before: tuple[str, ...], number: int) -> None:
+def test_the_apps_signal(number: int) -> None:
     """128 and the signal's number, as a shell has it."""
-    assert run(["sh", "-c", f"kill -{int(number)} $$"], before=before).returncode == 128 + number
+    assert run(["sh", "-c", f"kill -{int(number)} $$"], env=UNMEASURED).returncode == 128 + number
 
 
 def test_a_parent_that_ignores_its_children() -> None:
@@ -107,11 +108,13 @@ def test_commands_that_cannot_be_run(kind: str, tmp_path: Path) -> None:
     refused(run([make(tmp_path), "argument"], cwd=tmp_path), code, *said)
 
 
-@pytest.mark.parametrize("kind", ["no such command", "not executable"])
-def test_the_same_with_a_configuration(kind: str, tmp_path: Path, toml: Toml) -> None:
-    """And as process 1 it is no other."""
-    make, code, said = CANT[kind]
-    refused(run([make(tmp_path)], options=toml("[run]\n"), cwd=tmp_path), code, *said)
+def test_the_same_with_a_configuration(tmp_path: Path, toml: Toml) -> None:
+    """And where the app waits for the daemon first."""
+    make, code, said = CANT["not executable"]
+    refused(run([make(tmp_path)], options=toml("[run]\n")), code, *said)
+    done = run(["no-such-command"], options=toml('[run]\nstart = "after-sync"\nsync_timeout = "0s"\n'))
+    assert (done.stdout, done.returncode) == ("", 127)
+    assert "no-such-command: no such command" in done.stderr
 
 
 def test_the_same_as_process_1(before: tuple[str, ...]) -> None:

@@ -12,7 +12,18 @@ import pytest
 from kmetad.testing.kubelet import Volume
 from tests.cli import environment, eventually
 from tests.wrapper.conftest import Toml
-from tests.wrapper.wrapped import Wrapped, app, children, descendants, ended, gone, kmetad, stat_of, state
+from tests.wrapper.wrapped import (
+    UNMEASURED,
+    Wrapped,
+    app,
+    children,
+    descendants,
+    ended,
+    gone,
+    kmetad,
+    stat_of,
+    state,
+)
 
 KILL, TERM, USR1, USR2 = (
     int(number) for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -23,9 +34,8 @@ RECORD = f"record('app', [{TERM}]); os._exit(5)"
 def test_killed_fifty_times() -> None:
     """At random moments, while apps write numbered lines: none is lost or doubled, and they know of nothing."""
     script = Path(__file__).with_name("kill_daemon.sh")
-    done = subprocess.run(
-        [str(script), "--", *kmetad()[:-1]], env=environment(), capture_output=True, text=True, timeout=110
-    )
+    command = [str(script), "--", *kmetad()[:-1]]
+    done = subprocess.run(command, env=environment(UNMEASURED), capture_output=True, text=True, timeout=110)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(done.stdout.split()) == 10
     assert all(int(lines) > 50 for lines in done.stdout.split())

@@ -37,10 +37,10 @@ def test_an_ordinary_user(first: bool, public_path: Path) -> None:
     options = Toml(public_path)(
         '[run.env]\nNAME = "{metadata.labels[\'app\']}"\n[volumes.podinfo]\npath = "DIR/podinfo"\n'
     )
-    code = f"orphan(lambda: record('orphan', [{USR1}])); say(os.environ['NAME']); {RECORD}"
+    code = f"say(os.environ['NAME']); orphan(lambda: record('orphan', [{USR1}])); {RECORD}"
     with Wrapped(app(code), options=options, before=before) as wrapped:
-        orphan = wrapped.ready("orphan")
         assert wrapped.line() == "web"
+        orphan = wrapped.ready("orphan")
         it, daemon = wrapped.ready(), wrapped.daemon()
         if os.geteuid() == 0:
             assert {status_of(pid)["Uid"].split()[0] for pid in (wrapped.pid, it, daemon)} == {"65534"}

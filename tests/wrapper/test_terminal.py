@@ -278,6 +278,7 @@ def test_the_background_stays_there(shell: Terminal) -> None:
 
 def test_no_start_stops_for_the_terminal(shell: Terminal) -> None:
     """An app that writes or reads the terminal's settings or lines at once, fifty times: none is left stopped."""
+    shell.does("export COVERAGE_PROCESS_START= COVERAGE_PROCESS_CONFIG=")
     shell.type(f"for i in $(seq 25); do {WRAP} stty -echo; {WRAP} head -n 1; done; echo finished")
     for number in range(25):
         shell.type(f"line {number}.")

@@ -26,6 +26,10 @@ OTHER = shlex.split(os.environ.get("WRAPPER", ""))
 """The other init's command line, if there is one."""
 
 
+UNMEASURED = {"COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""}
+"""Variables for wrappers whose coverage isn't wanted: measuring takes longer than all else that they do."""
+
+
 def kmetad(*options: str) -> list[str]:
     """``kmetad run OPTIONS --``."""
     if OTHER:
