@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -24,15 +25,19 @@ class Terminal:
 
     def __init__(self, command: Sequence[str]) -> None:
         env = {**environment(), "PS1": PROMPT, "TERM": "dumb"}
-        self.spawned = pexpect.spawn(
-            command[0],
-            list(command[1:]),
-            env=env,  # type: ignore[arg-type]
-            encoding="utf-8",
-            timeout=DEADLINE,
-            echo=False,
-            dimensions=(24, 80),
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # threads of other tests, which the child hasn't
+            self.spawned = pexpect.spawn(
+                command[0],
+                list(command[1:]),
+                env=env,  # type: ignore[arg-type]
+                encoding="utf-8",
+                timeout=DEADLINE,
+                echo=False,
+                dimensions=(24, 80),
+            )
 
     @property
     def pid(self) -> int:

@@ -120,7 +120,7 @@ def test_the_app_has_the_terminal(shell: Terminal) -> None:
     """While it runs, and the shell has it back afterwards."""
     shell.type(CAT)
     _, it = pids(shell)
-    assert shell.foreground() == it
+    eventually(lambda: shell.foreground() == it)
     shell.type("line")
     shell.sees("line\r\n")
     shell.press("d")
@@ -228,6 +228,7 @@ def test_an_app_that_does_not_stop(shell: Terminal) -> None:
     for number in (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):
         os.kill(wrapper, number)
         shell.sees(f"app {int(number)}\r\n")
+    eventually(lambda: shell.foreground() == it)
     shell.press("z")
     shell.sees(f"app {int(signal.SIGTSTP)}\r\n")
     assert (stat_of(wrapper)[0], shell.foreground()) == ("S", it)
