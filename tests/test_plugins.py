@@ -206,9 +206,7 @@ def test_hooks_are_checked() -> None:
         made(Unmarked)
     with pytest.raises(PluginError, match=r"asks for label; this hook has change"):
         made(Argument)
-    with pytest.raises(
-        PluginError, match=r"has no hook; mark one with @kmetad.hookimpl: kmetad_app_env, "
-    ):
+    with pytest.raises(PluginError, match=r"has no hook; mark one with @kmetad.hookimpl: kmetad_app_env, "):
         made(Nothing)
 
 
