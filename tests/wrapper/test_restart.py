@@ -11,7 +11,7 @@ import pytest
 
 from kmetad.testing.kubelet import Volume
 from tests.wrapper.conftest import CrashLoop, Toml
-from tests.wrapper.wrapped import Wrapped, app, children, gone, run, stat_of
+from tests.wrapper.wrapped import Wrapped, app, children, gone, run, stat_of, with_plugins
 
 HUP, TERM, USR1, USR2 = (
     int(number) for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -139,7 +139,7 @@ def test_a_plugin_restarts_the_app(before: tuple[str, ...], volume: Volume, toml
     """It gets the stop signal, and its environment is what the Pod is by then."""
     code = f"{SAYS} record('app', [{USR1}])"
     options = toml(TOML.format('stop_signal = "USR1"\nstop_timeout = "1h"'))
-    with Wrapped(app(code), options=options, before=before) as wrapped:
+    with Wrapped(app(code), options=options, before=with_plugins(before)) as wrapped:
         for version in "123":
             if version != "1":
                 volume.label("version", version)

@@ -10,7 +10,7 @@ import pytest
 
 from kmetad.testing.kubelet import Volume
 from tests.wrapper.conftest import Toml
-from tests.wrapper.wrapped import Wrapped, app, children, run
+from tests.wrapper.wrapped import Wrapped, app, children, run, with_plugins
 
 TERM, INT, USR1 = int(signal.SIGTERM), int(signal.SIGINT), int(signal.SIGUSR1)
 
@@ -101,7 +101,7 @@ def test_a_fault_elsewhere(toml: Toml, tmp_path: Path) -> None:
 def test_a_signal_while_it_waits(before: tuple[str, ...], number: int, toml: Toml, slow: Path) -> None:
     """No app is there to take it: nothing is started any more."""
     options = toml(AFTER.format("1h") + SLOW)
-    with Wrapped(["echo", "app"], options=options, before=before) as wrapped:
+    with Wrapped(["echo", "app"], options=options, before=with_plugins(before)) as wrapped:
         wrapped.told("on_start")
         wrapped.send(number)
         assert wrapped.wait() == 128 + number
