@@ -55,10 +55,13 @@ class App:
 
     def stopped(self, number: int) -> None:
         """It has been stopped by a signal, so this process stops as well, and goes on with it."""
-        if number in signals.FROM_TERMINAL and not self._told_to_stop and self._terminal.is_held_by(self.pid):
-            # It touched the terminal in the moment between its start and getting it.
-            os.killpg(self.pid, signals.CONT)
-            return
+        if number in signals.FROM_TERMINAL and not self._told_to_stop:
+            # It touched the terminal in the moment between its start and getting it, or after
+            # a shell's `fg` of a job that ran, of which no signal tells.
+            self._terminal.give(self.pid)
+            if self._terminal.is_held_by(self.pid):
+                os.killpg(self.pid, signals.CONT)
+                return
         from_terminal = self._terminal.is_held_by(self.pid)
         if number not in signals.JOB_CONTROL and not from_terminal:
             return  # somebody stopped the app alone, and nobody sits at a terminal and waits

@@ -96,9 +96,15 @@ def test_status(tmp_path: Path, prelude: str, launcher: list[str], holds: str) -
         seen(STATUS, tmp_path, wrapped=wrapped, prelude=prelude, launcher=launcher).decode()
         for wrapped in (False, True)
     )
-    ignored = next(line for line in with_it.splitlines() if line.startswith("SigIgn"))
+    without, with_it = map(without_internal, (without, with_it))
     assert holds in without
-    assert with_it.replace(ignored, f"SigIgn:\t{int(ignored.split()[1], 16) & ~0x180000000:016x}") == without
+    assert with_it == without
+
+
+def without_internal(status: str) -> str:
+    """As if 32 and 33 weren't ignored; whoever has started pytest may have used posix_spawn(3) as well."""
+    ignored = next(line for line in status.splitlines() if line.startswith("SigIgn"))
+    return status.replace(ignored, f"SigIgn:\t{int(ignored.split()[1], 16) & ~0x180000000:016x}")
 
 
 @pytest.mark.parametrize(
