@@ -139,11 +139,15 @@ def test_limits_are_the_daemons_alone(before: tuple[str, ...]) -> None:
         assert niceness == [own, own, min(19, own + 5)]
 
 
-def test_nothing_outlives_the_supervisor(before: tuple[str, ...]) -> None:
-    """Killed itself, it takes the daemon with it."""
+@pytest.mark.parametrize("hangs", [False, True])
+def test_nothing_outlives_the_supervisor(before: tuple[str, ...], hangs: bool) -> None:
+    """Killed itself, it takes the daemon with it, even one that wouldn't notice."""
     with Wrapped(app(RECORD), before=before) as wrapped:
         it, daemon = wrapped.ready(), wrapped.daemon()
         wrapped.told("kmetad.started")
+        if hangs:
+            os.kill(daemon, signal.SIGSTOP)
+            state(daemon, "T")
         wrapped.send(KILL)
         wrapped.wait()
         ended(daemon)
@@ -195,15 +199,17 @@ def test_orphans_of_the_daemon_are_reaped(toml: Toml, tmp_path: Path) -> None:
         assert it in children(wrapped.pid)
 
 
-def test_the_app_is_not_the_daemons_child() -> None:
-    """Nor has the daemon anything of its input and output: standard output is standard error."""
-    with Wrapped(app(RECORD)) as wrapped:
+def test_nothing_of_the_apps_is_the_daemons() -> None:
+    """It has neither the app's output nor what else is open: who waits for a pipe's end waits for all that hold it."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading), Wrapped(app(RECORD), pass_fds=[writing]) as wrapped:
+        pipe = os.readlink(f"/proc/self/fd/{writing}")
+        os.close(writing)
         it, daemon = wrapped.ready(), wrapped.daemon()
         wrapped.told("kmetad.started")
         assert descendants(daemon) == []
-        of_app, of_daemon = (
-            [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in (0, 1, 2)] for pid in (it, daemon)
-        )
-        assert of_daemon == [os.devnull, of_app[2], of_app[2]]
-        held = {os.readlink(f"/proc/{daemon}/fd/{fd}") for fd in os.listdir(f"/proc/{daemon}/fd")}
-        assert of_app[1] not in held
+        of_app = [os.readlink(f"/proc/{it}/fd/{fd}") for fd in (0, 1, 2, writing)]
+        assert of_app[3] == pipe
+        of_daemon = {fd: os.readlink(f"/proc/{daemon}/fd/{fd}") for fd in os.listdir(f"/proc/{daemon}/fd")}
+        assert [of_daemon[fd] for fd in "012"] == [os.devnull, of_app[2], of_app[2]]
+        assert not {of_app[1], pipe} & {*of_daemon.values()}

@@ -15,7 +15,18 @@ import pytest
 from kmetad.testing.kubelet import Volume
 from tests.cli import DEADLINE, environment, eventually
 from tests.wrapper.conftest import Toml
-from tests.wrapper.wrapped import Wrapped, app, children, gone, kmetad, nobody, process_1, run, status_of
+from tests.wrapper.wrapped import (
+    Wrapped,
+    app,
+    children,
+    command_line,
+    gone,
+    kmetad,
+    nobody,
+    process_1,
+    run,
+    status_of,
+)
 
 KILL, TERM, USR1 = (int(number) for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1))
 RECORD = f"record('app', [{TERM}]); os._exit(5)"
@@ -168,7 +179,7 @@ def test_a_reader_that_has_gone() -> None:
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_descriptors(closed: str, tmp_path: Path) -> None:
-    """The app runs, the daemon as well, and the exit is the app's."""
+    """The app runs, the daemon as well, and the exit is the app's. Nothing of kmetad's own takes their numbers."""
     at = tmp_path / "at"
     os.mkfifo(at)
     process = subprocess.Popen(
@@ -191,6 +202,10 @@ def test_closed_descriptors(closed: str, tmp_path: Path) -> None:
         wrapper, it = map(int, at.read_text().split())
         assert wrapper == process.pid
         eventually(lambda: len(children(wrapper)) == 2)
+        (daemon,) = (pid for pid in children(wrapper) if pid != it)
+        eventually(lambda: b"kmetad._daemon" in command_line(daemon))
+        for pid in (wrapper, daemon):
+            assert {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in (0, 1, 2)} == {os.devnull}
         os.kill(it, USR1)
         assert process.wait(DEADLINE) == 128 + USR1
     finally:

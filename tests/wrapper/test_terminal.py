@@ -130,6 +130,15 @@ def test_the_app_has_the_terminal(shell: Terminal) -> None:
     shell.sees("is 0\r\n")
 
 
+def test_a_script_has_it_back() -> None:
+    """A shell without job control, which hands the terminal to nobody, finds it as it was."""
+    with terminal(["sh", "-c", f"{WRAP} head -n 1; read line; echo got $line"]) as term:
+        term.type("one")
+        term.sees("one\r\n")
+        term.type("two")
+        term.sees("got two\r\n")
+
+
 def test_an_interrupt(shell: Terminal) -> None:
     """Ctrl-C ends the app, and the exit says so."""
     shell.type(IDLE)

@@ -140,6 +140,10 @@ class Wrapped:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         self.process.wait(DEADLINE)
+        for pipe in (self.process.stdout, self.process.stderr):
+            if pipe is not None:
+                for pid in _holders(pipe.fileno()):  # what a failed test has left behind
+                    os.kill(pid, signal.SIGKILL)
         for stream in (self.out, self.err):
             if stream is not None:
                 stream.close()
@@ -219,6 +223,18 @@ def run(
         errors="surrogateescape",
         timeout=DEADLINE,
     )
+
+
+def _holders(pipe: int) -> list[int]:
+    """The processes whose standard output or error this pipe of ours is."""
+    name = os.readlink(f"/proc/self/fd/{pipe}")
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and int(entry) != os.getpid():
+            with contextlib.suppress(OSError):
+                if name in (os.readlink(f"/proc/{entry}/fd/{fd}") for fd in (1, 2)):
+                    found.append(int(entry))
+    return found
 
 
 def own_lines(stderr: str) -> list[str]:
