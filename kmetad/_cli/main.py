@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from kmetad.errors import OWN_FAILURE, KmetadError
 
 COMMANDS = {
-    "run": "watch, and deliver changes to plugins",
+    "run": "start an app, watch, and deliver changes to plugins",
     "events": "print changes as they come",
     "get": "print the metadata now",
     "wait": "block until a field holds a value",
