@@ -31,13 +31,17 @@ class App:
         self.starts += 1
         self._told_to_stop = False
 
-    def signal(self, number: int, scope: str) -> None:
-        """Send it a signal. ``scope`` is ``child`` or ``group``."""
+    def signal(self, number: int, scope: str, *, from_terminal: bool = False) -> None:
+        """Send it a signal. ``scope`` is ``child`` or ``group``; ``from_terminal``: a key was pressed."""
         if not self.pid:
             return
         if number == signals.CONT:
             # What the terminal has stopped is the whole group.
             self._told_to_stop = False
+            self._terminal.give(self.pid)
+            scope = "group"
+        elif from_terminal and number in signals.KEYS:
+            # The app hasn't got the terminal yet, or a shell has said `fg` of a job that it never stopped.
             self._terminal.give(self.pid)
             scope = "group"
         elif number in signals.JOB_CONTROL:

@@ -32,7 +32,7 @@ class Leftovers:
 
     def kill(self, not_of: Collection[int], waited: float) -> None:
         """Their time is over."""
-        left = processes.descendants(not_of)
+        left = [process for process in processes.descendants(not_of) if process.alive]
         processes.signal_all(left, signals.KILL)
         if left:
             names = ", ".join(map(str, left[:_SHOWN])) + (", …" if len(left) > _SHOWN else "")

@@ -49,17 +49,23 @@ def adopt_orphans() -> None:
 
 
 def descendants(other_sessions: Collection[int] = ()) -> list[Process]:
-    """All that run below this process, but for those of other sessions and what is below these."""
+    """All that run below this process, but for those of other sessions and what is below these.
+
+    And its children that have ended, but weren't waited for yet: this isn't a look at one
+    moment, so whoever was started by one that ended meanwhile may be missing. Where nothing
+    at all is found, nothing is missing, and SIGCHLD comes for each of these.
+    """
+    own = os.getpid()
     below: dict[int, list[Process]] = {}
     for process in _all():
         below.setdefault(process.parent, []).append(process)
     found: list[Process] = []
-    parents = [os.getpid()]
+    parents = [own]
     while parents:
         for process in below.get(parents.pop(), ()):
             if process.session not in other_sessions:
                 parents.append(process.pid)
-                if process.alive:
+                if process.alive or process.parent == own:
                     found.append(process)
     return found
 

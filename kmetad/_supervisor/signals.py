@@ -31,6 +31,9 @@ FROM_TERMINAL = frozenset(map(int, (signal.SIGTTIN, signal.SIGTTOU)))
 JOB_CONTROL = FROM_TERMINAL | {int(signal.SIGTSTP)}
 """They stop a process, unless it says otherwise."""
 
+KEYS = frozenset(map(int, (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP)))
+"""What a terminal sends to its foreground: Ctrl-C, Ctrl-\\, Ctrl-Z."""
+
 CHANGED_BY_PYTHON = (int(signal.SIGPIPE), int(signal.SIGXFSZ))
 """The interpreter ignores them. What they were before, nobody knows; nearly always the default."""
 
@@ -84,11 +87,14 @@ def was_sent(info: signal.struct_siginfo) -> bool:
 def stop_self(number: int) -> bool:
     """Stop this process by a signal, until somebody continues it.
 
-    False if it didn't stop: the kernel stops neither process 1 nor a process group
-    that has no shell left to continue it (setpgid(2), "orphaned process group").
+    True if SIGCONT is there, to be taken. False if it didn't stop: the kernel stops neither
+    process 1 nor a process group that has no shell left to continue it (setpgid(2),
+    "orphaned process group").
     """
     import os
 
+    if CONT in signal.sigpending():
+        return True  # it came meanwhile, and a stop signal would discard it (signal(7))
     os.kill(os.getpid(), number)
     if number != STOP:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (number,))  # this is where it takes effect

@@ -107,7 +107,7 @@ class Supervisor:
 
     def _step(self, info: signal.struct_siginfo | None) -> None:
         if info is not None and (info.si_signo != signals.CHLD or signals.was_sent(info)):
-            self._take(info.si_signo)
+            self._take(info.si_signo, from_terminal=not signals.was_sent(info))
         if info is not None and info.si_signo == signals.CHLD:
             self._daemon.listen()
             self._reap()
@@ -159,13 +159,13 @@ class Supervisor:
 
     # -- signals from outside: they are the app's ---------------------------------------
 
-    def _take(self, number: int) -> None:
+    def _take(self, number: int, *, from_terminal: bool) -> None:
         asks_for_the_end = number in (signals.TERM, signals.INT, self._settings.stop_signal)
         if self._phase in (RUNNING, STOPPING):
             number = self._settings.rewrite_signals.get(number, number)
             if number:
                 self._asked_to_end |= asks_for_the_end
-                self._app.signal(number, self._settings.signal_scope)
+                self._app.signal(number, self._settings.signal_scope, from_terminal=from_terminal)
         elif asks_for_the_end or number == signals.QUIT:
             # No app runs that could act on it.
             if self._phase == WAITING:
