@@ -142,8 +142,9 @@ class Wrapped:
         self.process.wait(DEADLINE)
         for pipe in (self.process.stdout, self.process.stderr):
             if pipe is not None:
-                for pid in _holders(pipe.fileno()):  # what a failed test has left behind
-                    os.kill(pid, signal.SIGKILL)
+                for pid in _holders(pipe.fileno()):  # what a failed test has left behind, or is just ending
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
         for stream in (self.out, self.err):
             if stream is not None:
                 stream.close()
