@@ -26,7 +26,7 @@ test: $(VENV)/dev.done ## every gate: ruff, mypy, import layers, pytest with cov
 	$(BIN)/lint-imports
 	$(BIN)/pytest --cov
 
-bench: $(VENV)/bench.done ## measure kmetad beside other watchers (about five minutes)
+bench: $(VENV)/bench.done ## measure kmetad beside other watchers (about three minutes)
 	$(BIN)/python -m bench
 
 fix: $(VENV)/dev.done ## format, and mend what ruff can
