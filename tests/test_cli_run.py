@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from kmetad._cli.run import split
 from kmetad.testing.kubelet import Volume
-from tests.cli import Running, kmetad
+from tests.cli import Running, environment, kmetad
 
 
 @pytest.mark.parametrize(
@@ -93,3 +95,30 @@ def test_a_fault_of_a_plugin(tmp_path: Path) -> None:
     assert kmetad("run", "-c", str(toml), "--", "echo", "runs").stdout == "runs\n"
     done = kmetad("run", "--strict", "-c", str(toml), "--", "echo", "runs")
     assert (done.stdout, done.returncode) == ("", 125)
+
+
+def started_with(change: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """``kmetad run`` in an interpreter in which something was changed before."""
+    code = f"import os, sys; {change}; sys.argv = ['kmetad', 'run', *sys.argv[1:]]; "
+    code += "from kmetad.__main__ import main; sys.exit(main())"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_a_fault_of_kmetad_itself() -> None:
+    """125, which is no code of the app's, and a message before the traceback."""
+    done = started_with("import kmetad._supervisor as s; s.run = lambda *_, **__: 1 / 0", "--", "true")
+    assert (done.stdout, done.returncode) == ("", 125)
+    assert done.stderr.startswith("kmetad: this is a fault of kmetad itself")
+    assert "ZeroDivisionError" in done.stderr
+
+
+def test_a_signal_before_the_daemon_has_handlers() -> None:
+    """As process 1 the kernel would drop a TERM that nobody handles; kmetad ends by it at any time."""
+    done = started_with("import kmetad._daemon as d; d.run = lambda *_, **__: os.kill(os.getpid(), 15)")
+    assert done.returncode == 143

@@ -1,17 +1,14 @@
-"""The command ``kmetad``: finds the command that is asked for, and turns what it raises into an exit code."""
+"""The command ``kmetad``: finds the command that is asked for."""
 
 from __future__ import annotations
 
 import argparse
-import errno
-import os
-import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 from typing import Any, NoReturn
 
-from kmetad.errors import OWN_FAILURE, KmetadError
+from kmetad._cli.guard import USAGE, guarded
+from kmetad.errors import OWN_FAILURE
 
 COMMANDS = {
     "run": "start an app, watch, and deliver changes to plugins",
@@ -23,8 +20,6 @@ COMMANDS = {
     "demo": "see everything in a minute, no cluster needed",
 }
 """Each command, whose module has the same name, and what it does."""
-
-USAGE = 2
 
 
 class _Parser(argparse.ArgumentParser):
@@ -58,44 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; answers its exit code. ``argv`` is without the program's name."""
     argv = list(sys.argv[1:] if argv is None else argv)
     name = argv[0] if argv else ""
-    failure = OWN_FAILURE if name == "run" else USAGE
-    try:
-        # What a terminal can't encode is escaped, never a crash.
-        for stream in (sys.stdout, sys.stderr):
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-        # As process 1 of a container, TERM without a handler would be ignored by the kernel.
-        signal.signal(signal.SIGTERM, _terminate)
-        try:
-            code = _dispatch(name, argv)
-        except SystemExit as ended:  # argparse: help, version, usage; or TERM
-            code = ended.code if isinstance(ended.code, int) else 0
-            code = failure if code == USAGE else code
-        sys.stdout.flush()
-        return code
-    except KmetadError as error:
-        for line in str(error).splitlines():
-            print(f"kmetad: {line}", file=sys.stderr)
-        return failure
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    except BrokenPipeError:  # whoever read has gone
-        _drop_output()
-        return 128 + signal.SIGPIPE
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-            _drop_output()
-            print(f"kmetad: {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
-            return failure
-        import traceback
-
-        print("kmetad: this is a fault of kmetad itself; please report it:", file=sys.stderr)
-        traceback.print_exc()
-        return failure
-
-
-def _drop_output() -> None:
-    """Whatever wasn't written can't be; the interpreter flushes at its end, which must not raise again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return guarded(lambda: _dispatch(name, argv), OWN_FAILURE if name == "run" else USAGE)
 
 
 def _dispatch(name: str, argv: list[str]) -> int:
@@ -129,7 +87,3 @@ def _module(command: str) -> Any:
     from importlib import import_module
 
     return import_module(f"kmetad._cli.{command}")
-
-
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)

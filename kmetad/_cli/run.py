@@ -104,12 +104,16 @@ def start(argv: list[str]) -> int | None:
         else:
             return None
     try:
-        return run(options)
-    except ConfigError as error:
-        from kmetad._supervisor.messages import say
+        code = _wrap(options)
+    except (Exception, KeyboardInterrupt) as error:
+        from kmetad._cli.guard import answer
 
-        say(str(error))
-        return OWN_FAILURE
+        return answer(error, OWN_FAILURE)
+    if code is not None:
+        return code
+    from kmetad._cli.guard import guarded
+
+    return guarded(lambda: _watch_alone(options), OWN_FAILURE)
 
 
 def run(args: Options | argparse.Namespace) -> int:
@@ -117,8 +121,12 @@ def run(args: Options | argparse.Namespace) -> int:
 
     Raises ConfigError for wrong usage.
     """
-    from kmetad._config.finding import find  # without the machinery that imports the rest lazily
+    code = _wrap(args)
+    return _watch_alone(args) if code is None else code
 
+
+def _wrap(args: Options | argparse.Namespace) -> int | None:
+    """Run the app, and answer the exit code; None if neither the command line nor the TOML has a command."""
     if args.wrapped is not None and not args.wrapped:
         raise ConfigError(("there is no command after `--`; without a command, leave `--` out",))
     overrides: dict[str, Any] = {}
@@ -128,21 +136,30 @@ def run(args: Options | argparse.Namespace) -> int:
         overrides["signal_scope"] = "group"
     if args.rewrite:
         overrides["rewrite_signals"] = _rewriting(args.rewrite)
-    file = find(args.config, os.environ)
+    file = _file(args)
     if args.once:
         return _once(args, file)
+    code = None
     if args.wrapped or file is not None:
         from kmetad import _supervisor
 
         code = _supervisor.run(overrides, file=file, strict=args.strict, verbose=args.verbose)
-        if code is not None:
-            return code
-    if overrides:
+    if code is None and overrides:
         raise ConfigError(("--group and --rewrite are for a command's signals, and there is none",))
+    return code
+
+
+def _watch_alone(args: Options | argparse.Namespace) -> int:
     from kmetad import _daemon
     from kmetad._config import load
 
-    return _daemon.run(load(file), environ=os.environ, strict=args.strict, verbose=args.verbose)
+    return _daemon.run(load(_file(args)), environ=os.environ, strict=args.strict, verbose=args.verbose)
+
+
+def _file(args: Options | argparse.Namespace) -> str | None:
+    from kmetad._config.finding import find  # without the machinery that imports the rest lazily
+
+    return find(args.config, os.environ)
 
 
 def _once(args: Options | argparse.Namespace, file: str | None) -> int:

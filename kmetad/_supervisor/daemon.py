@@ -63,9 +63,8 @@ class Daemon:
             self.start_later(f"the daemon can't be started: {error.strerror}")
             return
         self._link = ours
-        in_use = {
-            process.session for process in processes.descendants()
-        }  # numbers of others come round again
+        # The number of a session that has ended may come round again as one of the app's.
+        in_use = {process.session for process in processes.descendants()}
         self.sessions = self.sessions & in_use | {self.pid}
 
     def listen(self) -> None:
@@ -102,9 +101,8 @@ class Daemon:
         self.due = None
         self.tell("stop", seconds)
         if self.pid:
-            os.kill(
-                self.pid, signals.TERM
-            )  # one that is still starting has nothing to finish, and goes at once
+            # One that is still starting has nothing to finish, and goes at once.
+            os.kill(self.pid, signals.TERM)
 
     def kill(self) -> None:
         """End it now."""
@@ -131,15 +129,8 @@ class Daemon:
         self._pause = min(LONGEST_PAUSE, 2 * self._pause)
 
     def _spawn(self, link: int) -> int:
-        command = [
-            sys.executable,
-            *interpreter.options(),
-            "-m",
-            "kmetad._daemon",
-            *self._options,
-            "--link",
-            str(link),
-        ]
+        command = [sys.executable, *interpreter.options(), "-m", "kmetad._daemon", *self._options]
+        command += ["--link", str(link)]
         inherited = [link]
         if self._memory is not None:
             command += ["--memory", str(self._memory)]
