@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from kmetad.events import TrustChange as TrustChange
     from kmetad.hookspecs import App as App
     from kmetad.hookspecs import Context as Context
+    from kmetad.hookspecs import Retry as Retry
+    from kmetad.hookspecs import Skip as Skip
     from kmetad.hookspecs import hookimpl as hookimpl
     from kmetad.metadata import Digest as Digest
     from kmetad.metadata import Resource as Resource
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from kmetad.metadata import SourceState as SourceState
     from kmetad.metadata import Token as Token
     from kmetad.quantity import Quantity as Quantity
+    from kmetad.status import Status as Status
 
 __version__ = "0.1.0"
 
@@ -68,9 +71,10 @@ _HOMES = {
         "TokenChange",
         "TrustChange",
     ),
-    "kmetad.hookspecs": ("App", "Context", "hookimpl"),
+    "kmetad.hookspecs": ("App", "Context", "Retry", "Skip", "hookimpl"),
     "kmetad.metadata": ("Digest", "Resource", "Snapshot", "SourceState", "Token"),
     "kmetad.quantity": ("Quantity",),
+    "kmetad.status": ("Status",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

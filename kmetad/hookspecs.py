@@ -7,13 +7,16 @@ wait for other plugins nor make them wait.
 
 A hook takes only the arguments that it names. What a hook raises is logged with
 the instance's name, reaches nobody else, and leaves the batch unacknowledged: it
-is delivered again, against what is newest by then (``lane.retry``).
+is delivered again, against what is newest by then (``lane.retry``). The same goes for
+one that returns after ``lane.timeout``. Two exceptions are no faults, but answers:
+``Retry`` and ``Skip``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from threading import TIMEOUT_MAX
 from typing import Any
 
 import pluggy
@@ -31,9 +34,37 @@ from kmetad.events import (
     TrustChange,
 )
 from kmetad.metadata import Snapshot
+from kmetad.status import NOT_RUNNING, Status
 
 hookspec = pluggy.HookspecMarker("kmetad")
 hookimpl = pluggy.HookimplMarker("kmetad")
+
+
+class Retry(Exception):
+    """Raised by a hook: not now, but later, with what is newest then.
+
+    ``after``: in seconds; without it, as ``lane.retry`` says. It counts in ``batch.attempt``, but
+    isn't a fault: it parks no lane. ``reason`` goes into the log. Raises ValueError for seconds that
+    can't be waited for.
+    """
+
+    def __init__(self, reason: str = "", *, after: float | None = None) -> None:
+        if after is not None and not 0 <= after <= TIMEOUT_MAX:
+            raise ValueError(f"Retry(after={after}): expected seconds, from 0 to {TIMEOUT_MAX:.0f}")
+        super().__init__(reason)
+        self.reason = reason
+        self.after = after
+
+
+class Skip(Exception):
+    """Raised by a hook: the delivery is acknowledged although nothing was done; ``reason`` goes into the log.
+
+    The hooks that would have followed in this delivery aren't called, ``kmetad_app_env`` aside.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 _NO_APP = (
@@ -95,6 +126,8 @@ class Context:
     """Answers what the Pod is now."""
     app: App = field(default_factory=App)
     """The app that kmetad wraps."""
+    status: Callable[[], Status] = lambda: NOT_RUNNING
+    """Answers how kmetad itself is: its sources, all instances, why it isn't ready."""
 
 
 @hookspec

@@ -1,0 +1,137 @@
+"""How kmetad itself is: what ``kmetad status`` prints, and what plugins read by ``context.status()``.
+
+Values only, made anew each time somebody asks. They hold no content of a file and no
+token; of an exception of a plugin's they hold what the log says of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from kmetad.metadata import SourceState, nothing
+
+LaneState = Literal[
+    "starting",
+    "idle",
+    "settling",
+    "delivering",
+    "retrying",
+    "parked",
+    "stuck",
+    "set-aside",
+    "stopped",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What went wrong in a hook, the last time that something did."""
+
+    time_ns: int
+    """In ns since the epoch."""
+    hook: str
+    """``on_start``, ``on_change``, …"""
+    error: str
+    """The exception's type and text, or that it returned late."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneStatus:
+    """One plugin instance and what it knows. Counts are of this life of the daemon."""
+
+    name: str
+    state: LaneState
+    """
+    ``starting``: ``on_start`` hasn't succeeded yet. ``idle``: it knows the newest. ``settling``: it waits
+    for a burst to end. ``delivering``: a hook runs. ``retrying``: it waits for the next try.
+    ``parked``: it gave up until the next change. ``stuck``: a hook runs for longer than ``lane.timeout``.
+    ``set-aside``: it brought the daemon down too often. ``stopped``: it is told nothing more.
+    """
+    generation: int | None = None
+    """Of the snapshot that it acknowledged last; None before ``on_start`` succeeded."""
+    attempt: int = 0
+    """Which try of the delivery under way this is; 0 if none is."""
+    hook: str = ""
+    """The hook that runs now; empty if none does."""
+    hook_seconds: float = 0.0
+    """For how long it has."""
+    retry_seconds: float = 0.0
+    """Until the next try; 0 unless ``retrying``."""
+    acknowledged: int = 0
+    """Deliveries that succeeded, ``on_start`` included."""
+    faults: int = 0
+    """Hooks that raised, or returned late."""
+    stuck: int = 0
+    """How often it was called stuck."""
+    crashes: int = 0
+    """How many times in a row the daemon died in one of its hooks."""
+    last_fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AppStatus:
+    """The app that kmetad wraps."""
+
+    pid: int
+    """0 while it doesn't run."""
+    starts: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigStatus:
+    """The configuration in force, and what is wrong with a newer one that isn't."""
+
+    file: str | None
+    """None: there is no file, and all is found by convention."""
+    faults: tuple[str, ...] = ()
+    """Of the configuration in force: what the daemon does without."""
+    refused: tuple[str, ...] = ()
+    """Of the newest version of the file, if that was refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateStatus:
+    """``[state] dir``."""
+
+    dir: str
+    error: str = ""
+    """Why nothing is kept there now; empty if it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """All of it."""
+
+    ready: bool
+    """Every declared volume can be read, every ``on_start`` has succeeded, and the configuration has no fault."""
+    unready: tuple[str, ...]
+    """Why it isn't ready, a sentence each."""
+    version: str
+    pid: int
+    """The daemon's."""
+    started_ns: int
+    """When this daemon started, in ns since the epoch."""
+    generation: int
+    """Of the newest snapshot; 0 before the first."""
+    config: ConfigStatus
+    sources: Mapping[str, SourceState] = field(default_factory=nothing)
+    lanes: tuple[LaneStatus, ...] = ()
+    """In the TOML's order."""
+    app: AppStatus | None = None
+    """None where kmetad wraps none."""
+    state: StateStatus | None = None
+    """None where no ``[state] dir`` is configured."""
+
+
+NOT_RUNNING = Status(
+    ready=False,
+    unready=("no daemon is running here: the plugin is only checked, or tested",),
+    version="",
+    pid=0,
+    started_ns=0,
+    generation=0,
+    config=ConfigStatus(None),
+)
+"""What there is to say where no daemon runs."""
