@@ -174,12 +174,63 @@ def test_data_that_leads_nowhere(volume: Volume) -> None:
         read(Path(volume.path))
 
 
-def test_data_that_is_a_loop(volume: Volume) -> None:
-    """Any other error of the kernel is the kernel's own words."""
-    os.mkdir(volume.path)
-    os.symlink("..data", f"{volume.path}/..data")
-    with pytest.raises(SourceUnreadable, match=r"\.\.data: Too many levels of symbolic links"):
-        read(Path(volume.path))
+@pytest.mark.parametrize("target", ["..data", "..", "/", "../elsewhere", "sub/dir", "./new", "file", "link"])
+def test_data_that_leads_out_of_the_volume(volume: Volume, target: str) -> None:
+    """The kubelet publishes a directory of the volume itself; whatever else is linked, nothing of it is read."""
+    path = Path(volume.path)
+    (path / "sub" / "dir").mkdir(parents=True)
+    (path / "new").mkdir()
+    (path / "file").write_text("")
+    (path / "link").symlink_to("new")
+    os.symlink(target, path / "..data")
+    with pytest.raises(SourceUnreadable, match=r"\.\.data leads to .* no directory right in the volume"):
+        read(path)
+
+
+def test_links_in_a_generation(volume: Volume) -> None:
+    """Those to files are followed, as in a plain directory; those to directories or nowhere are nothing to it."""
+    volume.write(labels={"a": "1"}, files={"sub/file": "x"})
+    path = Path(volume.path, volume.generation)
+    for name, target in [("to-file", "sub/file"), ("to-directory", "sub"), ("circle", "."), ("out", "/proc")]:
+        (path / name).symlink_to(target)
+    (path / "sub" / "up").symlink_to("..")
+    (path / "nowhere").symlink_to("none")
+    (path / "itself").symlink_to("itself")
+    os.mkfifo(path / "pipe")
+    generation = read(Path(volume.path))
+    assert generation.files == {"labels": b'a="1"', "sub/file": b"x", "to-file": b"x"}
+    assert [str(error.strerror) for error in generation.denied.values()] == [
+        "Too many levels of symbolic links"
+    ]
+    assert list(generation.denied) == ["itself"]
+
+
+def test_the_volume_itself_as_its_generation(volume: Volume) -> None:
+    """``..data -> .``: odd, and read once, not in circles."""
+    path = Path(volume.path)
+    (path / "sub").mkdir(parents=True)
+    (path / "sub" / "x").write_text("1")
+    os.symlink(".", path / "..data")
+    assert read(path).files == {"sub/x": b"1"}
+
+
+def test_deeper_than_anybody_goes(volume: Volume) -> None:
+    """Thousands of directories in each other take no descriptor each, and no recursion; the deepest are denied."""
+    volume.write(labels={"a": "1"})
+    path = Path(volume.path, volume.generation)
+    directory = os.open(path, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("d", dir_fd=directory)
+        inner = os.open("d", os.O_RDONLY, dir_fd=directory)
+        os.close(directory)
+        directory = inner
+    os.close(directory)
+    try:
+        generation = read(Path(volume.path))
+    finally:
+        subprocess.run(["rm", "-r", path / "d"], check=True)  # Python's rmtree does recurse
+    assert generation.files == {"labels": b'a="1"'}
+    assert [error.strerror for error in generation.denied.values()] == ["File name too long"]
 
 
 def test_a_path_with_a_newline_is_shown_escaped(tmp_path: Path) -> None:

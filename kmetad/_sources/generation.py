@@ -18,8 +18,9 @@ from typing import Generic, TypeVar
 from kmetad._sources.permissions import explain, may, printable
 from kmetad.errors import SourceLost, SourceUnreadable
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-# A FIFO somebody put there must not block us.
+# A link in a directory's place leads out of the volume, or in circles.
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# A FIFO that somebody puts into a file's place at the last moment must not block us.
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _CHUNK = 64 * 1024
 _BROKEN_TRIES = 10
@@ -61,10 +62,9 @@ def read_generation(path: str, take_large: TakeLarge[T], *, expect_swaps: bool) 
             files: dict[str, bytes | T] = {}
             denied: dict[str, OSError] = {}
             try:
-                # By its name, not by ..data, which may lead elsewhere by now.
-                directory = os.open(target if target[0] == "/" else f"{path}/{target}", _DIRECTORY)
+                directory = _open_generation(path, target)
                 try:
-                    _read_tree(directory, "", files, denied, take_large)
+                    _read_tree(directory, files, denied, take_large)
                     if _target(data) == target:
                         status = os.fstat(directory)
                         # A name may come again: it is still ours if ours hasn't been removed.
@@ -112,38 +112,79 @@ def _target(data: str) -> str | None:
         raise
 
 
+def _open_generation(path: str, target: str) -> int:
+    """The directory that ``..data`` leads to. By its name, not by ``..data``, which may lead elsewhere by now.
+
+    The kubelet publishes a directory right in the volume. Through any other link, whoever
+    may write into the volume could have us read all there is.
+    """
+    if "/" not in target and target != "..":
+        try:
+            return os.open(f"{path}/{target}", _DIRECTORY)
+        except NotADirectoryError:
+            pass
+    raise SourceUnreadable(
+        f"{printable(path)}/..data leads to {printable(target)}, which is no directory right in the volume; "
+        "the kubelet publishes nothing else, and nothing else is read"
+    )
+
+
 def _read_tree(
-    directory: int,
-    prefix: str,
-    files: dict[str, bytes | T],
-    denied: dict[str, OSError],
-    take_large: TakeLarge[T],
+    directory: int, files: dict[str, bytes | T], denied: dict[str, OSError], take_large: TakeLarge[T]
 ) -> None:
     """Everything below an open directory. Raises FileNotFoundError if it is removed meanwhile.
 
-    This is the hot path of every swap: a plain open and read each, no ``stat``, and a
-    directory is known by its refusal to be read.
+    This is the hot path of every swap: a listing says which are files, and each costs an
+    open and a read. One directory is open at a time, and none is entered through a link:
+    however deep the tree, or in circles, this ends.
     """
-    for name in os.listdir(directory):
-        path = prefix + name
+    below: list[str] = []
+    _read_directory(directory, "", files, denied, below, take_large)
+    while below:
+        path = below.pop()
         try:
-            file = os.open(name, _FILE, dir_fd=directory)
+            inner = os.open(path, _DIRECTORY, dir_fd=directory)
         except FileNotFoundError:
             raise
         except OSError as error:
             denied[path] = error
             continue
         try:
-            content = os.read(file, _CHUNK)
-            files[path] = content if len(content) < _CHUNK else take_large(file, path, content)
-        except IsADirectoryError:
-            _read_tree(file, path + "/", files, denied, take_large)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            denied[path] = error
+            _read_directory(inner, path + "/", files, denied, below, take_large)
         finally:
-            os.close(file)
+            os.close(inner)
+
+
+def _read_directory(
+    directory: int,
+    prefix: str,
+    files: dict[str, bytes | T],
+    denied: dict[str, OSError],
+    below: list[str],
+    take_large: TakeLarge[T],
+) -> None:
+    """One directory's files, and links to files; its directories are added to ``below``, all else is passed over."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            path = prefix + entry.name
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    below.append(path)
+                elif entry.is_file():
+                    files[path] = _read_file(entry.name, path, take_large, directory)
+            except FileNotFoundError:
+                raise
+            except OSError as error:
+                denied[path] = error
+
+
+def _read_file(name: str, path: str, take_large: TakeLarge[T], directory: int | None = None) -> bytes | T:
+    file = os.open(name, _FILE, dir_fd=directory)
+    try:
+        content = os.read(file, _CHUNK)
+        return content if len(content) < _CHUNK else take_large(file, path, content)
+    finally:
+        os.close(file)
 
 
 def _read_plain(path: str, take_large: TakeLarge[T]) -> Generation[T]:
@@ -153,19 +194,11 @@ def _read_plain(path: str, take_large: TakeLarge[T]) -> Generation[T]:
     entries = _list_plain(path)
     for name, _ in entries:
         try:
-            file = os.open(f"{path}/{name}", _FILE)
+            files[name] = _read_file(f"{path}/{name}", name, take_large)
         except FileNotFoundError:
             continue  # deleted since it was listed
         except OSError as error:
             denied[name] = error
-            continue
-        try:
-            content = os.read(file, _CHUNK)
-            files[name] = content if len(content) < _CHUNK else take_large(file, name, content)
-        except OSError as error:
-            denied[name] = error
-        finally:
-            os.close(file)
     return Generation(files, denied, None, _fingerprint_of(entries))
 
 
