@@ -89,6 +89,28 @@ def test_a_megabyte_of_annotations(volume: Volume) -> None:
     assert read(volume).annotations == annotations
 
 
+def test_longer_than_the_kubelet_writes(volume: Volume) -> None:
+    """Labels of more than 16 MiB are a fault, and take no memory. Where nothing is metadata, they are a file like others."""
+    volume.write(labels={"app": "web"}, annotations={"note": "1"})
+    podinfo = source(volume)
+    first = podinfo.read(NOTHING)
+    volume.annotate("note", "2")
+    labels = Path(volume.path, "..data", "labels")
+    content = labels.read_bytes()
+    os.truncate(labels, (16 << 20) + 1)
+    second = podinfo.read(first)
+    assert second.annotations == {"note": "2"}
+    assert second.labels is first.labels
+    assert [fault.partition(": ")[2] for fault in second.faults] == [
+        "longer than 16 MiB, which the kubelet never writes; its last good values are kept"
+    ]
+    one = read(volume, kind="files").files["podinfo/labels"]
+    os.truncate(labels, (16 << 20) + 2)
+    assert read(volume, kind="files").files["podinfo/labels"] != one
+    labels.write_bytes(content)
+    assert podinfo.read(second).faults == ()
+
+
 def test_ten_thousand_labels(volume: Volume) -> None:
     """10,000 labels are read."""
     labels = {f"key-{number}": str(number) for number in range(10_000)}

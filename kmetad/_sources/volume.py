@@ -22,6 +22,7 @@ Kind = Literal["auto", "downward", "files"]
 
 _CHUNK = 64 * 1024
 _DIGEST_BYTES = 16
+_LONGEST = 16 << 20  # of a file of metadata: all annotations have 256 KiB, a byte of which takes four quoted
 _PARTS = ("labels", "annotations", "fields", "resources", "files")
 _WHOLE = {"metadata.labels": "labels", "metadata.annotations": "annotations"}
 _BY_CONVENTION = {part: Item(field=path) for path, part in _WHOLE.items()}
@@ -136,9 +137,11 @@ class Volume:
 
     def _understand(self, path: str, content: bytes | Digest) -> _Said:
         """What a file says by its declaration, else by its name and form. Raises DecodeError."""
-        if isinstance(content, Digest):
-            return _Said("files", f"{self.name}/{path}", content)
         item = self._items.get(path) if self._downward else None
+        if isinstance(content, Digest):
+            if item is not None:
+                raise DecodeError("longer than 16 MiB, which the kubelet never writes", file=printable(path))
+            return _Said("files", f"{self.name}/{path}", content)
         if item is None and self._downward and path in BY_FILE:
             known, fits = BY_FILE[path]
             item = known if fits(_text(content)) else None
@@ -158,12 +161,14 @@ class Volume:
         return _Said("resources", item.key, Resource(int(number), item.divisor), content)
 
     def _take_large(self, file: int, path: str, chunk: bytes) -> bytes | Digest:
-        """The whole of a file that may be metadata; of any other only the digest, piece by piece."""
+        """The whole of a file that may be metadata; of any other, and of one too long, only the digest."""
         if path in self._items:
             chunks = [chunk]
-            while chunk := os.read(file, _CHUNK):
+            while len(chunks) * _CHUNK <= _LONGEST and (chunk := os.read(file, _CHUNK)):
                 chunks.append(chunk)
-            return b"".join(chunks)
+            chunk = b"".join(chunks)
+            if len(chunk) <= _LONGEST:
+                return chunk
         digest = blake2b(chunk, key=self._key, digest_size=_DIGEST_BYTES)
         while chunk := os.read(file, _CHUNK):
             digest.update(chunk)
