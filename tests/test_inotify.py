@@ -204,6 +204,33 @@ def test_overflow_is_told(hints: InotifyHints, tmp_path: Path) -> None:
         assert seen != Hint(), "the queue ended without an overflow"
 
 
+def test_a_very_long_wait(hints: InotifyHints, tmp_path: Path) -> None:
+    """A rescan may be as far away as a duration can be: longer than poll(2) can count."""
+    hints.add(str(tmp_path), swapped=True)
+    for seconds in (2**31 / 1000 - 1, 2**31 / 1000, (2**63 - 1) / 10**9):
+        swap(tmp_path, f"..{seconds}")
+        assert hints.wait(seconds).touched
+
+
+def test_the_mount_table_is_opened_later(tmp_path: Path) -> None:
+    """A process that had one descriptor left when it began to watch hears of mounts as soon as it has more."""
+    code = """
+import os, resource, sys
+from kmetad._watch.inotify import InotifyHints
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+next_free = os.dup(0); os.close(next_free)
+resource.setrlimit(resource.RLIMIT_NOFILE, (next_free + 1, hard))
+hints = InotifyHints()
+try: hints.add(sys.argv[1], swapped=True)
+except OSError as error: print(error.errno, hints._mounts)
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+hints.add(sys.argv[1], swapped=True)
+print(os.readlink(f"/proc/self/fd/{hints._mounts}").endswith("/mountinfo"))
+"""
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == [str(errno.EMFILE), "-1", "True"], done.stderr
+
+
 def test_stop_ends_a_wait_from_another_thread(hints: InotifyHints) -> None:
     """``stop`` wakes a wait without end, and later waits end at once."""
     threading.Timer(0.01, hints.stop).start()

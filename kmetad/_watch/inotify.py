@@ -48,6 +48,7 @@ _inotify_init1 = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, use_errno=True)(("
 
 _HEADER = struct.Struct("iIII")  # struct inotify_event, inotify(7)
 _BUFFER = 64 * 1024
+_LONGEST_MS = 2**31 - 1  # poll(2) takes an int; a rescan may be farther away, and a wait may end early
 _MOUNTS_CHANGED = select.POLLERR | select.POLLPRI
 
 
@@ -73,13 +74,7 @@ class InotifyHints(EventDispatcher):
         """Open what can be waited for beside inotify: the call to stop, and the mount table."""
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll.register(self._wake, select.POLLIN)
-        try:
-            # Signals POLLPRI when anything is mounted or unmounted in this mount namespace
-            # (proc_pid_mountinfo(5)); inotify says nothing when a directory is mounted over.
-            self._mounts = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return  # no /proc here: the slow rescan will find it
-        self._poll.register(self._mounts, select.POLLPRI)
+        self._open_mounts()
 
     def on_thread_stop(self) -> None:
         """Called by ``stop``, on any thread."""
@@ -101,6 +96,8 @@ class InotifyHints(EventDispatcher):
     def add(self, path: str, *, swapped: bool) -> None:
         if self._inotify < 0:
             self._open()
+        if self._mounts < 0:
+            self._open_mounts()
         mask = Mask((SWAPPED_MASK if swapped else PLAIN_MASK) | _ADD)
         descriptor = int(inotify_add_watch(self._inotify, os.fsencode(path), mask))
         if descriptor < 0:
@@ -123,7 +120,7 @@ class InotifyHints(EventDispatcher):
             inotify_rm_watch(self._inotify, WatchDescriptor(descriptor))
 
     def wait(self, timeout: float | None) -> Hint:
-        self._timeout_ms = None if timeout is None else max(0.0, timeout) * 1000
+        self._timeout_ms = None if timeout is None else min(max(0.0, timeout) * 1000, _LONGEST_MS)
         self.dispatch_events(self.event_queue)
         return self._hint
 
@@ -148,6 +145,15 @@ class InotifyHints(EventDispatcher):
             raise OSError(code, os.strerror(code))
         self._inotify = descriptor
         self._poll.register(descriptor, select.POLLIN)
+
+    def _open_mounts(self) -> None:
+        try:
+            # Signals POLLPRI when anything is mounted or unmounted in this mount namespace
+            # (proc_pid_mountinfo(5)); inotify says nothing when a directory is mounted over.
+            self._mounts = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return  # no /proc here, or no descriptor left: the slow rescan will find it
+        self._poll.register(self._mounts, select.POLLPRI)
 
     def _read(self, hint: Hint) -> None:
         try:
