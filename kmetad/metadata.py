@@ -95,7 +95,7 @@ class SourceState:
         return self.status in ("healthy", "polling")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Snapshot:
     """What the Pod is now, by what all sources together say.
 

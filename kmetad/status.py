@@ -60,7 +60,7 @@ class LaneStatus:
     retry_seconds: float = 0.0
     """Until the next try; 0 unless ``retrying``."""
     acknowledged: int = 0
-    """Deliveries that succeeded, ``on_start`` included."""
+    """Deliveries of changes that succeeded."""
     faults: int = 0
     """Hooks that raised, or returned late."""
     stuck: int = 0
@@ -118,7 +118,7 @@ class Status:
     config: ConfigStatus
     sources: Mapping[str, SourceState] = field(default_factory=nothing)
     lanes: tuple[LaneStatus, ...] = ()
-    """In the TOML's order."""
+    """In the TOML's order; those that are set aside come last."""
     app: AppStatus | None = None
     """None where kmetad wraps none."""
     state: StateStatus | None = None

@@ -173,8 +173,8 @@ def test_advice_at_the_start(daemon: Callable[..., Daemon], tmp_path: Path) -> N
 
 def test_what_this_version_cannot_do_is_said(daemon: Callable[..., Daemon], tmp_path: Path) -> None:
     """No option is parsed and ignored in silence."""
-    kmetad = daemon(PODINFO + '[state]\ndir = "DIR"\n')
-    assert "state" in kmetad.line("config.not_in_this_version")["what"]
+    kmetad = daemon(PODINFO + '[api]\nurl = "http://127.0.0.1:8001"\n')
+    assert "api.url" in kmetad.line("config.not_in_this_version")["what"]
     kmetad.line("kmetad.started")
     assert kmetad.end() == 0
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import time
+import weakref
 from collections.abc import Callable
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -11,11 +15,14 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from kmetad._delivery.lane import Lane, Pace
+from kmetad._delivery.lane import Lane
 from kmetad._delivery.lanes import Lanes
 from kmetad._delivery.match import Filter
+from kmetad._delivery.news import News
+from kmetad._delivery.pace import Pace
 from kmetad._diff import diff
 from kmetad.events import Batch
+from kmetad.hookspecs import Retry, Skip
 from kmetad.metadata import Snapshot
 
 DEADLINE = 10.0
@@ -76,20 +83,53 @@ class Plugin:
             return list(self.told)
 
 
+class Log:
+    """Records the events that were logged, and logs them."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self._changed = threading.Condition()
+
+    def info(self, event: str, **values: Any) -> None:
+        self._log("info", event, values)
+
+    def error(self, event: str, **values: Any) -> None:
+        self._log("error", event, values)
+
+    def _log(self, level: str, event: str, values: Any) -> None:
+        getattr(structlog.get_logger(), level)(event, **values)
+        with self._changed:
+            self.events.append(event)
+            self._changed.notify_all()
+
+    def wait(self, event: str) -> None:
+        """Until it has come."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: event in self.events, DEADLINE), self.events
+
+
 class Rig:
     """A lane with its plugin and its Pod, started."""
 
-    def __init__(self, pace: Pace = AT_ONCE, match: tuple[str, ...] = (), *, first: bool = True) -> None:
+    def __init__(
+        self,
+        pace: Pace = AT_ONCE,
+        match: tuple[str, ...] = (),
+        *,
+        first: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.plugin = Plugin()
         self.pod = Pod()
-        self.lane = Lane(self.plugin, Filter(match), pace, structlog.get_logger())
+        self.log = Log()
+        self.lane = Lane(self.plugin, Filter(match), pace, self.log, clock=clock)
         self.lane.start()
         if first:
-            self.lane.offer(self.pod.becomes())
+            self.lane.offer(News(self.pod.becomes()))
             self.plugin.wait(1)
 
     def becomes(self, **labels: str) -> None:
-        self.lane.offer(self.pod.becomes(**labels))
+        self.lane.offer(News(self.pod.becomes(**labels)))
 
     def end(self) -> list[Any]:
         self.lane.stop()
@@ -121,7 +161,7 @@ def test_on_start_is_retried_until_it_succeeds() -> None:
 
     rig.plugin.on_start = fail
     with capture_logs() as logs:
-        rig.lane.offer(rig.pod.becomes(app="a"))
+        rig.lane.offer(News(rig.pod.becomes(app="a")))
         rig.plugin.wait(3)
         rig.becomes(app="b")
         rig.plugin.wait(4)
@@ -248,7 +288,7 @@ def test_told_between_deliveries() -> None:
     rig.plugin.on_start = fail
     rig.lane.tell("on_app_start", broken)
     with capture_logs() as logs:
-        rig.lane.offer(rig.pod.becomes())
+        rig.lane.offer(News(rig.pod.becomes()))
         rig.plugin.wait(5)
     assert rig.end() == ["start", "start", "broken", "second", "second", "stop"]
     assert [log["hook"] for log in logs] == ["on_start", "on_app_start"]
@@ -281,7 +321,7 @@ def test_never_told_where_on_start_failed() -> None:
 
     rig.plugin.on_start = fail
     rig.lane.tell("on_app_start", lambda: rig.plugin._tell("told"))
-    rig.lane.offer(rig.pod.becomes())
+    rig.lane.offer(News(rig.pod.becomes()))
     rig.plugin.wait(1)
     assert rig.end() == ["start"]
 
@@ -301,7 +341,7 @@ def test_all_lanes_have_begun() -> None:
     slow.on_start = wait_and_fail
     never = threading.Event()
     blocked.on_start = lambda: assert_(never.wait(DEADLINE))
-    lanes = Lanes(structlog.get_logger)
+    lanes = Lanes()
     log = structlog.get_logger()
     lanes.start(
         [Lane(plugin, Filter(), AT_ONCE, log) for plugin in (quick, slow)],
@@ -320,7 +360,7 @@ def test_all_lanes_have_begun() -> None:
     lanes.stop(DEADLINE)
     assert begun == ["all"]
 
-    none = Lanes(structlog.get_logger)
+    none = Lanes()
     none.start([], begun=lambda: begun.append("none"))
     none.stop(DEADLINE)
     assert begun == ["all", "none"]
@@ -344,28 +384,17 @@ def test_whatever_a_plugin_raises_stays_in_its_lane(error: BaseException) -> Non
 
 def test_one_lane_does_not_wait_for_another() -> None:
     """A plugin that blocks delays nobody, is called stuck once, and isn't entered again."""
-    told = threading.Event()
-    names: list[str] = []
-
-    class Log:
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        def error(self, event: str, **_: Any) -> None:
-            names.append(f"{self.name} {event}")
-            told.set()
-
-    lanes = Lanes(Log)
+    log = Log()
+    lanes = Lanes()
     blocked, free = Plugin(), Plugin()
-    blocked.name = "blocked"
     leave = threading.Event()
     blocked.then = lambda batch: assert_(leave.wait(DEADLINE))
     pod = Pod()
-    log = structlog.get_logger()
+    pace = Pace(timeout=0.01, retry_initial=3600.0, retry_max=3600.0)
     lanes.start(
         [
-            Lane(blocked, Filter(), Pace(timeout=0.01), log, entered=lanes.entered),
-            Lane(free, Filter(), Pace(), log, entered=lanes.entered),
+            Lane(blocked, Filter(), pace, log, entered=lanes.entered),
+            Lane(free, Filter(), Pace(), structlog.get_logger(), entered=lanes.entered),
         ]
     )
     lanes.offer(pod.becomes())
@@ -373,41 +402,263 @@ def test_one_lane_does_not_wait_for_another() -> None:
     for number in range(5):
         lanes.offer(pod.becomes(app=str(number)))
         free.wait(2 + number)
-    assert told.wait(DEADLINE)
+    log.wait("lane.stuck")
+    stuck, well = lanes.status()
+    assert (stuck.state, stuck.hook, stuck.stuck, stuck.generation) == ("stuck", "on_change", 1, 1)
+    assert (well.state, well.generation, well.acknowledged) == ("idle", 6, 5)
     assert len(blocked.batches) == 1
     leave.set()
-    blocked.wait(3)
+    log.wait("plugin.late")
     lanes.stop(DEADLINE)
-    assert names == ["blocked lane.stuck"]
+    assert log.events == ["lane.stuck", "plugin.late"]
+    assert len(blocked.batches) == 1
     assert blocked.told[-1] == free.told[-1] == "stop"
 
 
-def test_a_hook_that_never_returns_is_given_up() -> None:
-    """Stopping waits for the deadline and not longer, and says who was in a hook."""
-    events: list[tuple[str, str]] = []
-
-    class Log:
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        def error(self, event: str, **_: Any) -> None:
-            events.append((self.name, event))
-
-    lanes = Lanes(Log)
+@pytest.mark.parametrize(("pace", "drain"), [(Pace(), 0.01), (Pace(timeout=0.01), 3600.0)])
+def test_a_hook_that_never_returns_is_given_up(pace: Pace, drain: float) -> None:
+    """Stopping waits for what is left of the drain, or of the lane's own timeout, and says who was in a hook."""
+    log = Log()
+    lanes = Lanes()
     plugin = Plugin()
     leave = threading.Event()
     plugin.then = lambda batch: assert_(leave.wait(DEADLINE))
     pod = Pod()
-    lanes.start([Lane(plugin, Filter(), Pace(), structlog.get_logger(), entered=lanes.entered)])
+    lanes.start([Lane(plugin, Filter(), pace, log, entered=lanes.entered)])
     lanes.offer(pod.becomes())
     plugin.wait(1)
     lanes.offer(pod.becomes(app="a"))
     plugin.wait(2)
-    lanes.stop(0.01)
-    assert events == [("recorder", "lane.given_up")]
+    lanes.stop(drain)
+    log.wait("lane.given_up")
+    assert "stop" not in plugin.told
     leave.set()
+
+
+def test_what_returns_late_is_told_again() -> None:
+    """It isn't known what it did, and when; so it is brought to what is newest by then."""
+    now = [0.0]
+    rig = Rig(AT_ONCE, clock=lambda: now[0])
+
+    def late(batch: Batch) -> None:
+        if batch.attempt == 1:
+            rig.becomes(app="c")
+            now[0] += AT_ONCE.timeout + 1
+
+    rig.plugin.then = late
+    rig.becomes(app="b")
+    rig.plugin.wait(3)
+    assert rig.end() == ["start", (("app", None, "b"),), (("app", "b", "c"),), "stop"]
+    assert rig.log.events == ["plugin.late"]
+    status = rig.lane.status()
+    assert (status.state, status.faults, status.acknowledged) == ("stopped", 1, 1)
+    assert status.last_fault is not None
+    assert status.last_fault.error == "returned after 31.0 s, later than lane.timeout"
+
+
+def test_on_start_that_returns_late_is_called_again() -> None:
+    """Until it succeeds."""
+    now = [0.0]
+    rig = Rig(AT_ONCE, clock=lambda: now[0], first=False)
+    durations = iter([AT_ONCE.timeout + 1])
+    rig.plugin.on_start = lambda: now.__setitem__(0, now[0] + next(durations, 0))
+    rig.lane.offer(News(rig.pod.becomes()))
+    rig.plugin.wait(2)
+    assert rig.end() == ["start", "start", "stop"]
+
+
+def test_a_plugin_asks_for_later() -> None:
+    """With what is newest then: no fault, however often it asks, and so nothing that parks the lane."""
+    rig = Rig(Pace(retry_attempts=1, retry_initial=3600.0, retry_max=3600.0))
+
+    def ask(batch: Batch) -> None:
+        if batch.attempt < 4:
+            raise Retry("busy", after=0)
+
+    rig.plugin.then = ask
+    rig.becomes(app="a")
+    rig.plugin.wait(5)
+    rig.end()
+    assert [batch.attempt for batch in rig.plugin.batches] == [1, 2, 3, 4]
+    assert rig.log.events == ["plugin.asks_for_later"] * 3
+    assert rig.lane.status().faults == 0
+
+
+def test_later_is_as_long_as_it_asked_for() -> None:
+    """Not as long as the back-off would be; ``stop`` still ends it."""
+    rig = Rig(AT_ONCE)
+
+    def ask(batch: Batch) -> None:
+        raise Retry(after=3600.0)
+
+    rig.plugin.then = ask
+    rig.becomes(app="a")
+    rig.log.wait("plugin.asks_for_later")
+    assert until(lambda: rig.lane.status().state == "retrying")
+    status = rig.lane.status()
+    assert 3500 < status.retry_seconds <= 3600
+    assert status.attempt == 1
+    assert rig.end() == ["start", (("app", None, "a"),), "stop"]
+
+
+@pytest.mark.parametrize("after", [-1.0, float("nan"), float("inf"), 1e300])
+def test_later_has_to_be_a_time(after: float) -> None:
+    """A wait that can't be had is a fault of the plugin, and says so."""
+    with pytest.raises(ValueError, match="expected seconds"):
+        Retry(after=after)
+
+
+def test_a_plugin_skips() -> None:
+    """It is told nothing of that again."""
+    rig = Rig()
+
+    def skip(batch: Batch) -> None:
+        if batch.current.labels["app"] == "a":
+            raise Skip("not for me")
+
+    rig.plugin.then = skip
+    rig.becomes(app="a")
+    rig.plugin.wait(2)
+    rig.becomes(app="b")
+    rig.plugin.wait(3)
+    assert rig.end() == ["start", (("app", None, "a"),), (("app", "a", "b"),), "stop"]
+    assert rig.log.events == ["plugin.skipped"]
+
+
+def test_an_exception_without_a_text() -> None:
+    """What can't even be logged as it is stays in its lane, too."""
+
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    rig = Rig()
+
+    def fail(batch: Batch) -> None:
+        if batch.attempt == 1:
+            raise Mute
+
+    rig.plugin.then = fail
+    rig.becomes(app="a")
+    rig.plugin.wait(3)
+    rig.end()
+    fault = rig.lane.status().last_fault
+    assert fault is not None
+    assert fault.error == "Mute, whose text can't be had (RuntimeError)"
+
+
+def test_max_wait_counts_from_the_first_unseen_change() -> None:
+    """A change that came while a hook ran has waited already: the burst isn't waited for once more."""
+    now = [0.0]
+    rig = Rig(Pace(debounce=1.0, max_wait=2.0), clock=lambda: now[0])
+    leave = threading.Event()
+
+    def busy(batch: Batch) -> None:
+        if len(rig.plugin.batches) == 1:
+            assert leave.wait(DEADLINE)
+
+    rig.plugin.then = busy
+    now[0] = 10.0
+    rig.becomes(app="a")
+    now[0] = 11.0  # it has settled
+    rig.lane.tell("nudge", lambda: None)
+    rig.plugin.wait(2)
+    rig.becomes(app="b")
+    now[0] = 12.9
+    rig.becomes(app="c")  # too young by itself; but the first unseen one, at 11.0, has waited for long enough
+    now[0] = 13.0
+    leave.set()
+    rig.plugin.wait(3)
+    assert rig.end() == ["start", (("app", None, "a"),), (("app", "a", "c"),), "stop"]
+
+
+def test_nudges_do_not_pile_up() -> None:
+    """However long a hook takes, and whatever happens meanwhile."""
+    rig = Rig()
+    leave = threading.Event()
+    rig.plugin.then = lambda batch: assert_(leave.wait(DEADLINE))
+    rig.becomes(app="a")
+    rig.plugin.wait(2)
+    for number in range(5000):
+        rig.becomes(app=str(number))
+        rig.lane.tell("on_app_start", lambda: None)
+    assert rig.lane._nudges.qsize() == 1
+    assert len(rig.lane._told) == 1000
+    leave.set()
+    rig.end()
+
+
+def test_snapshots_are_let_go() -> None:
+    """At most two a lane are alive and one more, whatever the plugins do."""
+    lanes = Lanes()
+    plugins = [Plugin() for _ in range(3)]
+    leave = threading.Event()
+    pod = Pod()
+    lanes.start(
+        [Lane(plugin, Filter(), AT_ONCE, Log(), entered=lanes.entered) for plugin in plugins],
+    )
+    made: list[weakref.ref[Snapshot]] = []
+
+    def becomes(**labels: str) -> None:
+        lanes.offer(pod.becomes(**labels))
+        made.append(weakref.ref(pod.now))
+
+    def all_idle_but(stuck: int) -> bool:
+        states = [(lane.state, lane.generation) for lane in lanes.status()]
+        idle = all(state == ("idle", pod.now.generation) for state in states[stuck:])
+        return idle and all(state == "delivering" for state, _ in states[:stuck])
+
+    becomes()
+    for at, plugin in enumerate(plugins):
+        assert until(partial(all_idle_but, at))
+        plugin.then = lambda batch: assert_(leave.wait(DEADLINE))
+        becomes(app=f"stuck {at}")
+        assert until(partial(lambda at: lanes.status()[at].state == "delivering", at))
+        for number in range(100):
+            becomes(app=str(number), at=str(at))
+    # Now each has acknowledged one generation, and is stuck in another.
+    for plugin in plugins:
+        plugin.batches.clear()
+    gc.collect()
+    assert sum(snapshot() is not None for snapshot in made) <= 2 * len(plugins) + 1
+    leave.set()
+    lanes.stop(DEADLINE)
+
+
+def test_what_is_shown_in_vain_is_bounded() -> None:
+    """A plugin that never succeeds, and keys that come and go: at last it begins anew, with ``on_start``."""
+    rig = Rig()
+    failing = True
+
+    def fail(batch: Batch) -> None:
+        if failing:
+            number = len(rig.plugin.batches)
+            rig.becomes(**{f"key{number}": "x" * 1_000_000})
+            raise RuntimeError("never")
+
+    rig.plugin.then = fail
+    rig.becomes(app="a")
+    assert until(lambda: rig.plugin.told.count("start") == 2)
+    failing = False
+    rig.becomes(app="b")
+    assert until(
+        lambda: rig.lane.status().state == "idle" and rig.plugin.batches[-1].current.labels == {"app": "b"}
+    )
+    rig.end()
+    (begun_anew,) = [at for at, told in enumerate(rig.plugin.told) if told == "start"][1:]
+    assert 4 <= begun_anew <= 7
 
 
 def assert_(value: object) -> None:
     """``assert`` as an expression."""
     assert value
+
+
+def until(condition: Callable[[], bool]) -> bool:
+    """Whether it comes true in time."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.001)
+    return True

@@ -16,9 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from kmetad._delivery.lane import Lane, Pace
+from kmetad._delivery.lane import Lane
 from kmetad._delivery.match import Filter
 from kmetad._delivery.memory import Memory
+from kmetad._delivery.news import News
+from kmetad._delivery.pace import Pace
 from kmetad._delivery.remembered import Remembered
 from kmetad._delivery.slots import Cell
 from kmetad._diff import diff
@@ -38,7 +40,7 @@ class Pod:
     def __init__(self) -> None:
         self.now = Snapshot()
 
-    def becomes(self, labels: Mapping[str, str]) -> Batch:
+    def becomes(self, labels: Mapping[str, str]) -> News:
         new = Snapshot(
             labels=MappingProxyType(dict(labels)),
             origins=MappingProxyType({"label": "podinfo"}),
@@ -47,7 +49,7 @@ class Pod:
         )
         batch = Batch(diff(self.now, new), self.now, new, 0)
         self.now = new
-        return batch
+        return News(batch)
 
 
 @pytest.fixture
@@ -69,7 +71,7 @@ def lane_of(fd: int, filter_: Filter | None = None) -> Remembered:
     return Memory(fd, LOG).lanes({"one": filter_ or Filter()})["one"]
 
 
-def told(remembered: Remembered, newest: Batch) -> list[tuple[str, Any, Any]]:
+def told(remembered: Remembered, newest: News) -> list[tuple[str, Any, Any]]:
     """What the lane would be told now, sources aside."""
     changes = remembered.begin(newest).pending(newest.current)
     return [(change.key, change.old, change.new) for change in changes if change.type != "source"]
@@ -395,7 +397,7 @@ def test_a_lane_goes_on_after_on_start(fd: int) -> None:
     """The lane itself: ``on_start`` first, then the difference since; what it acknowledged isn't told again."""
     pod = Pod()
 
-    def daemon(plugin: Plugin, newest: Batch) -> Lane:
+    def daemon(plugin: Plugin, newest: News) -> Lane:
         lane = Lane(plugin, Filter(), AT_ONCE, LOG, remembered=lane_of(fd))
         lane.start()
         lane.offer(newest)

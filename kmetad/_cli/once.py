@@ -18,9 +18,10 @@ from kmetad._daemon.environment import Environment, encode
 from kmetad._daemon.instances import make_instance
 from kmetad._daemon.signals import Signals
 from kmetad._daemon.wrapped import Attended, Readiness
-from kmetad._delivery.lane import Lane, Pace
+from kmetad._delivery.lane import Lane
 from kmetad._delivery.lanes import Lanes
 from kmetad._delivery.match import Filter
+from kmetad._delivery.pace import Pace
 from kmetad._supervisor import command as commands
 from kmetad._supervisor.messages import say
 from kmetad._supervisor.signals import CHANGED_BY_PYTHON
@@ -50,7 +51,7 @@ def run(loaded: Loaded, command: Sequence[str], environ: Mapping[str, str], *, s
     config = loaded.config
     _log.configure(config.log.format, config.log.level)
     watch = Watch(build_sources(config, environ, os.urandom(32)), rescan=config.watch.rescan)
-    lanes = Lanes(lambda name: _log.get_logger(plugin=name))
+    lanes = Lanes()
     variables: dict[str, str] = {}
     environment = Environment(config.run.env, config.plugins, lambda differ: _merge(variables, differ))
     fillers, faults = _fillers(config, watch, lanes, environment)

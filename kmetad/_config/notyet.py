@@ -12,7 +12,6 @@ from kmetad._config.model import Config
 _NOT_YET = (
     "run.output",
     "run.first_tags_timeout",
-    "state.dir",
     "api.url",
     "api.kubeconfig",
 )

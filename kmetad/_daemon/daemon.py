@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from io import TextIOWrapper
 from typing import Any
 
@@ -25,11 +25,12 @@ from kmetad._delivery.lane import Lane
 from kmetad._delivery.lanes import Lanes
 from kmetad._delivery.match import Filter
 from kmetad._delivery.memory import Memory
+from kmetad._sources.content import NOTHING, Source
 from kmetad._watch import Watch
-from kmetad.errors import OWN_FAILURE
+from kmetad.errors import OWN_FAILURE, SourceError
 
 _DIED = 0
-"""In the queue of signals: the watching thread ended by itself, which is a fault of kmetad."""
+"""In the queue of signals: a thread of kmetad's ended by itself."""
 _STOP = 255
 """Likewise: the supervisor wants the daemon to end, or has gone. No signal has such a number."""
 _CHECKED = 254
@@ -66,10 +67,12 @@ def run(
     refused = limits.apply(
         config.daemon.memory_limit, config.daemon.nice, config.daemon.oom_score_adj, niceness
     )
-    remembered = Memory(memory, log)
+    remembered = Memory(memory, log, config.state.dir)
     sources = build_sources(config, environ, remembered.digest_key)
+    if remembered.pod is not None and _pod_of(sources) not in (None, remembered.pod):
+        remembered.drop()
     watch = Watch(sources, rescan=config.watch.rescan, before=remembered.last)
-    lanes = Lanes(lambda name: _log.get_logger(plugin=name))
+    lanes = Lanes()
     wrapped = None if supervisor is None else Wrapped(supervisor, config)
     made, faults = make_lanes(loaded, lanes, remembered, lambda: watch.snapshot, wrapped)
 
@@ -84,6 +87,7 @@ def run(
         log.warning("config.not_in_this_version", what=sentence)
 
     signals = Signals((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+    threading.excepthook = lambda ended: _thread_ended(ended, signals, log)
     journal = Journal(log, loaded, [lane.name for lane in made], wrapped)
     if wrapped is not None:
         wrapped.introduce(loaded, checked=strict)
@@ -94,9 +98,7 @@ def run(
     )
     if wrapped is not None:
         wrapped.listen(made, lambda: signals.put(_STOP), log)
-    watcher = threading.Thread(
-        target=_watch, args=(watch, lanes, wrapped, signals, log), name="kmetad-watch", daemon=True
-    )
+    watcher = threading.Thread(target=_watch, args=(watch, lanes, wrapped), name="kmetad-watch", daemon=True)
     watcher.start()
     ends = _wait(signals, lambda: loaded.file or (find(None, environ) if supervisor is None else None), log)
     seconds = config.run.drain_timeout
@@ -154,14 +156,37 @@ def _wait(signals: Signals, file: Callable[[], str | None], log: Any) -> int | R
             renewal = None
 
 
-def _watch(watch: Watch, lanes: Lanes, wrapped: Wrapped | None, signals: Signals, log: Any) -> None:
+def _watch(watch: Watch, lanes: Lanes, wrapped: Wrapped | None) -> None:
     """The watching thread: wait, read, compare (all by ``Watch``), deliver."""
-    try:
-        with watch:
-            for batch in watch:
-                if wrapped is not None:
-                    wrapped.follow(batch.current)
-                lanes.offer(batch)
-    except BaseException:
-        log.critical("watch.died", remedy="this is a fault of kmetad; please report it", exc_info=True)
-        signals.put(_DIED)
+    with watch:
+        for batch in watch:
+            if wrapped is not None:
+                wrapped.follow(batch.current)
+            lanes.offer(batch)
+            del batch  # while this thread waits, it holds no snapshot that nobody needs
+
+
+def _thread_ended(ended: threading.ExceptHookArgs, signals: Signals, log: Any) -> None:
+    """A thread has ended by an exception. One of kmetad's own must not be missed in silence: the daemon ends.
+
+    Its successor goes on from the lanes' memory. A plugin's own thread is the plugin's business.
+    """
+    name = ended.thread.name if ended.thread is not None else "?"
+    fault = (ended.exc_type, ended.exc_value or ended.exc_type(), ended.exc_traceback)
+    if name.startswith("kmetad-"):
+        signals.put(_DIED)  # first: where there is no memory left, there may be none to log with
+        log.critical("thread.died", thread=name, remedy="a fault of kmetad; please report it", exc_info=fault)
+    else:
+        log.error("plugin.thread_died", thread=name, exc_info=fault)
+
+
+def _pod_of(sources: Sequence[Source]) -> str | None:
+    """The UID of the Pod, by a first look at the sources; None where none of them says."""
+    for source in sources:
+        try:
+            uid = source.read(NOTHING).fields.get("metadata.uid")
+        except SourceError:
+            continue
+        if uid is not None:
+            return uid
+    return None

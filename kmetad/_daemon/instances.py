@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from kmetad import _log
 from kmetad._config import Loaded, PluginTable, options
 from kmetad._delivery.lane import Instance as Told
-from kmetad._delivery.lane import Lane, Pace
+from kmetad._delivery.lane import Lane
 from kmetad._delivery.lanes import Lanes
 from kmetad._delivery.match import Filter
 from kmetad._delivery.memory import CRASHES, Memory
+from kmetad._delivery.pace import Pace
 from kmetad._plugins import Instance, load, make
 from kmetad.errors import ConfigError, PluginError
 from kmetad.hookspecs import App, Context
@@ -60,6 +61,7 @@ def make_lanes(
     for name, remembered in memory.lanes(filters, keep=bool(loaded.problems)).items():
         log = _log.get_logger(plugin=name)
         if _is_set_aside(remembered.crashes, log):
+            lanes.set_aside(name, remembered.crashes)
             continue
         remembered.enter()  # importing it may end the process, too
         try:
@@ -73,8 +75,16 @@ def make_lanes(
             continue
         finally:
             remembered.leave()
-        pace = _pace(tables[name])
-        made.append(Lane(told, filters[name], pace, log, remembered=remembered, entered=lanes.entered))
+        lane = Lane(
+            told,
+            filters[name],
+            _pace(tables[name]),
+            log,
+            remembered=remembered,
+            entered=lanes.entered,
+            came_to=(lambda generation: None) if wrapped is None else wrapped.came_to(name),
+        )
+        made.append(lane)
     return made, faults
 
 

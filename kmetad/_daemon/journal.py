@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import kmetad
 from kmetad._config import Loaded
 from kmetad._daemon import advice
-from kmetad._delivery.lane import Pace
 from kmetad._delivery.match import Filter
+from kmetad._delivery.pace import Pace
 from kmetad._diff import diff
 from kmetad.events import AnyChange, Batch, SourceChange
 from kmetad.metadata import Snapshot

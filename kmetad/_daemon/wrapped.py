@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 from kmetad import _log
 from kmetad._config.signals import signal_number
 from kmetad._daemon.environment import Environment
+from kmetad._daemon.fillers import Fillers
 from kmetad._daemon.supervisor import Supervisor
 from kmetad._delivery.lane import Lane
 from kmetad._plugins import Instance
 from kmetad._supervisor.settings import plain
 from kmetad.errors import AppError
 from kmetad.events import Batch
-from kmetad.hookspecs import App
+from kmetad.hookspecs import App, Skip
 from kmetad.metadata import Snapshot
 
 if TYPE_CHECKING:
@@ -39,15 +40,38 @@ class Wrapped:
         self._supervisor = supervisor
         self._attended: dict[str, Attended] = {}
         self._lanes: Sequence[Lane] = ()
+        self._fillers = Fillers()
+        self._patience = config.run.sync_timeout
+        self._generation = 0
+        self._log = _log.get_logger()
+
+    @property
+    def pid(self) -> int:
+        """The app's, 0 while it doesn't run."""
+        return self._supervisor.pid
+
+    @property
+    def starts(self) -> int:
+        """How often it was started."""
+        return self._supervisor.starts
 
     def control(self, instance: str) -> Control:
         """What an instance may ask for."""
-        return Control(self._supervisor, instance)
+        return Control(self._supervisor, instance, lambda: self._wait_for_fillers(instance))
 
     def attend(self, instance: Instance, control: Control) -> Attended:
         """An instance as its lane is to see it."""
-        self._attended[instance.name] = Attended(instance, self.environment, control.delivering)
-        return self._attended[instance.name]
+        attended = Attended(instance, self.environment, control.delivering, self._fillers.came_to)
+        if attended.fills:
+            self._fillers.add(instance.name)
+        self._attended[instance.name] = attended
+        return attended
+
+    def came_to(self, instance: str) -> Callable[[int], None]:
+        """What its lane calls with each generation that it is through with."""
+        if not self._attended[instance].fills:
+            return lambda generation: None
+        return lambda generation: self._fillers.came_to(instance, generation)
 
     def introduce(self, loaded: Loaded, *, checked: bool) -> None:
         """Say who is here: what a daemon before this one said is void. ``checked``: that there is no fault."""
@@ -65,11 +89,26 @@ class Wrapped:
         """What the Pod is now. Before any plugin is told of it: one that restarts the app finds its variables said."""
         self.environment.follow(snapshot)
         self.readiness.saw(snapshot)
+        self._generation = snapshot.generation
 
     def listen(self, lanes: Sequence[Lane], stop: Callable[[], None], log: Any) -> None:
         """Hear what becomes of the app and tell the lanes; ``stop`` is called when the daemon has to end."""
         self._lanes = lanes
         self._supervisor.listen(self._told, stop, log)
+
+    def _wait_for_fillers(self, asking: str) -> None:
+        """Before the app is started anew: other plugins may have variables for what the Pod is now."""
+
+        def hopeless() -> set[str]:
+            states = {lane.name: lane.status().state for lane in self._lanes}
+            return {asking, *(name for name, state in states.items() if state == "stuck")}
+
+        behind = self._fillers.wait(self._generation, self._patience, without=hopeless)
+        if late := [name for name in behind if name != asking]:
+            effect = "the app's next start has the variables that they gave last"
+            self._log.warning(
+                "environment.behind", plugins=late, waited_for="their kmetad_app_env", effect=effect
+            )
 
     def _told(self, what: str, *values: int) -> None:
         for lane in self._lanes:
@@ -79,10 +118,14 @@ class Wrapped:
 class Control(App):
     """The app as one instance has it."""
 
-    def __init__(self, supervisor: Supervisor, instance: str) -> None:
+    def __init__(
+        self, supervisor: Supervisor, instance: str, wait_for_others: Callable[[], None] = lambda: None
+    ) -> None:
+        """``wait_for_others``: until their part of the app's next environment is said, or for long enough."""
         super().__init__(wrapped=True)
         self._supervisor = supervisor
         self._instance = instance
+        self._wait_for_others = wait_for_others
         self._delivering_on = 0
         self._asked: list[str] = []
 
@@ -114,14 +157,22 @@ class Control(App):
         """
         self._delivering_on = threading.get_ident()
         try:
-            yield
-            if self._asked:
-                self._restart(self._asked[0])
+            try:
+                yield
+            except Skip:  # that acknowledges it as well
+                self._pass_on()
+                raise
+            self._pass_on()
         finally:
             self._delivering_on = 0
             self._asked.clear()
 
+    def _pass_on(self) -> None:
+        if self._asked:
+            self._restart(self._asked[0])
+
     def _restart(self, reason: str) -> None:
+        self._wait_for_others()
         if not self._supervisor.say("restart", f"{self._instance}: {reason}" if reason else self._instance):
             raise AppError(_GONE)
 
@@ -134,25 +185,26 @@ class Attended:
         instance: Instance,
         environment: Environment,
         delivering: Callable[[], AbstractContextManager[None]] = nullcontext,
+        filled: Callable[[str, int], None] = lambda instance, generation: None,
     ) -> None:
+        """``filled`` is called with the name, and the generation for which it has given its variables."""
         self.name = instance.name
         self._instance = instance
         self._environment = environment
         self._delivering = delivering
+        self._filled = filled
         self._log = _log.get_logger(plugin=instance.name)
         self._refused: dict[str, str] = {}
         self.fills = "kmetad_app_env" in instance.hooks
         """Whether it has something for the app's environment."""
 
     def start(self, snapshot: Snapshot) -> None:
-        with self._delivering():
+        with self._delivering(), self._filling(snapshot):
             self._instance.start(snapshot)
-            self._fill(snapshot)
 
     def deliver(self, batch: Batch) -> None:
-        with self._delivering():
+        with self._delivering(), self._filling(batch.current):
             self._instance.deliver(batch)
-            self._fill(batch.current)
 
     def stop(self) -> None:
         self._instance.stop()
@@ -165,6 +217,16 @@ class Attended:
         elif what == "exited" and "kmetad_on_app_exit" in instance.hooks:
             lane.tell("on_app_exit", lambda: instance.app_exited(*values))
 
+    @contextmanager
+    def _filling(self, snapshot: Snapshot) -> Iterator[None]:
+        """Ask for its variables at the end, also where it skips; not where it fails."""
+        try:
+            yield
+        except Skip:
+            self._fill(snapshot)
+            raise
+        self._fill(snapshot)
+
     def _fill(self, snapshot: Snapshot) -> None:
         if not self.fills:
             return
@@ -173,6 +235,7 @@ class Attended:
             if self._refused.get(variable) != why:
                 self._log.error("environment.variable", variable=variable, fault=why)
         self._refused = refused
+        self._filled(self.name, snapshot.generation)
 
 
 class Readiness:

@@ -1,4 +1,7 @@
-"""What the lanes remember, and the same in the memory file: a step in one is a step in the other."""
+"""What the lanes remember, and the same in the memory file: a step in one is a step in the other.
+
+On disk, where that is wanted, there is always all of it: ``save``.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,13 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from kmetad._delivery.disk import Disk
+from kmetad._delivery.news import News
 from kmetad._delivery.packing import Packed
 from kmetad._delivery.record import State, encode, encode_changes, encode_steps, moved
 from kmetad._delivery.slots import Cell, Slots
 from kmetad._diff import diff
-from kmetad.events import AnyChange, Batch
+from kmetad.events import AnyChange
 
 _KEY_BYTES = 32
 
@@ -22,8 +27,9 @@ class Book:
     def __init__(self, log: Any) -> None:
         self.state = State(os.urandom(_KEY_BYTES))
         self.slots: Slots | None = None
+        self.disk: Disk | None = None
         self.lock = threading.Lock()
-        """Held for all below but ``encode``."""
+        """Held for all below but ``encode``, ``save`` and ``encode_all``."""
         self._log = log
         self._encoded: tuple[Sequence[AnyChange], bytes] = ((), encode_changes(()))
 
@@ -40,13 +46,23 @@ class Book:
         if self.slots is not None and not self.slots.add(encode_steps(steps)):
             self.write()
 
-    def move(self, newest: Batch) -> list[Packed]:
+    def save(self) -> None:
+        """Returns when it is on disk, too."""
+        if self.disk is not None:
+            self.disk.save()
+
+    def encode_all(self) -> bytes:
+        """Everything; takes the lock itself."""
+        with self.lock:
+            return encode(self.state)
+
+    def move(self, newest: News) -> list[Packed]:
         """Make this snapshot the last. Answers the step that says so; none if it was made."""
         last, current = self.state.last, newest.current
         if last is current:
             return []
         self.state.last = current
-        changes = newest.changes if newest.previous is last else diff(last, current)
+        changes = newest.changes if newest.follows(last) else diff(last, current)
         return [moved(self.encode(changes), current)]
 
     def tidy(self) -> None:

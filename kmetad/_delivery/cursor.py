@@ -18,6 +18,9 @@ from kmetad.metadata import Snapshot
 _SUBJECTS = {change.type: (change, part) for change, part in SUBJECTS}
 _ORDER = {type_: at for at, type_ in enumerate(TYPES)}
 
+MOST_SHOWN = 4 << 20
+"""Characters of keys and texts that were shown in vain, at most: sixteen times what a Pod's annotations may hold."""
+
 
 class Cursor:
     """A lane's memory. Pure, and not safe for use from several threads."""
@@ -36,6 +39,11 @@ class Cursor:
     def shown(self) -> Mapping[tuple[str, str], tuple[Any, ...]]:
         """By type and key, the last values shown and not acknowledged: for another cursor that goes on."""
         return self._shown
+
+    @property
+    def overfull(self) -> bool:
+        """True if more was shown in vain than there is memory for: keys came and went, and nothing was acknowledged."""
+        return sum(map(_weight, self._shown, self._shown.values())) > MOST_SHOWN
 
     @property
     def settled(self) -> bool:
@@ -72,3 +80,7 @@ class Cursor:
         """The plugin has acted on everything up to this snapshot."""
         self.acknowledged = snapshot
         self._shown.clear()
+
+
+def _weight(at: tuple[str, str], values: tuple[Any, ...]) -> int:
+    return 100 + len(at[1]) + sum(len(value) for value in values if isinstance(value, str))

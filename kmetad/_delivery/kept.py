@@ -1,7 +1,7 @@
-"""What one lane remembers, kept in the memory file as it is remembered.
+"""What one lane remembers, kept in the memory file as it is remembered, and on disk where that is wanted.
 
-A hook waits for what is written before it; so that takes no lock and no checksum, and
-lies in a cell that is the lane's own. All else are steps.
+A hook waits for what is written before it; so in the memory file that takes no lock and no
+checksum, and lies in a cell that is the lane's own. All else are steps.
 """
 
 from __future__ import annotations
@@ -11,21 +11,35 @@ from collections.abc import Sequence
 
 from kmetad._delivery.book import Book
 from kmetad._delivery.cursor import Cursor
+from kmetad._delivery.news import News
 from kmetad._delivery.packing import Packed
 from kmetad._delivery.record import LaneState, State, acknowledged, proven, show, shown
 from kmetad._delivery.remembered import Remembered
 from kmetad._delivery.slots import CELL_ROOM, Cell
-from kmetad.events import AnyChange, Batch
+from kmetad.events import AnyChange
 
 # A cell's word: two flags; in which life it was set; the length of what is shown, encoded.
 _RUNS, _TOLD = 1, 2
 _LIFE, _LENGTH = 8, 16
 
 
+class Mark:
+    """Stands for a cell where there is no memory file."""
+
+    def __init__(self) -> None:
+        self.word = 0
+
+    def set(self, word: int, content: bytes = b"") -> None:
+        """Remembered for as long as the process lives."""
+        self.word = word
+
+
 class Kept(Remembered):
     """See the module. ``turns`` is shared by all lanes: those that are suspected take turns."""
 
-    def __init__(self, state: LaneState, number: int, cell: Cell, book: Book, turns: threading.Lock) -> None:
+    def __init__(
+        self, state: LaneState, number: int, cell: Cell | Mark, book: Book, turns: threading.Lock
+    ) -> None:
         super().__init__(state)
         self._number = number
         self._cell = cell
@@ -35,25 +49,30 @@ class Kept(Remembered):
         self._turns = turns
         self._has_turn = False
 
-    def begin(self, newest: Batch) -> Cursor:
+    def begin(self, newest: News) -> Cursor:
         cursor = self._state.cursor
         if cursor is None:
             with self._lock:
                 cursor = self._state.cursor = Cursor(newest.current)
                 self._acknowledged(newest, proven=True)
+            self._book.save()
         return cursor
 
     def fail(self) -> None:
         with self._lock:
             self._book.add([shown(self._number, self._book.encode(self._state.showing))])
             super().fail()
+            if self.forgotten:
+                self._book.write()
         self._cell.set(0)
 
-    def acknowledge(self, newest: Batch, *, silently: bool = False) -> None:
+    def acknowledge(self, newest: News, *, silently: bool = False) -> None:
         with self._lock:
             super().acknowledge(newest, silently=silently)
             self._acknowledged(newest, proven=not silently or not self._state.in_tell)
         self._cell.set(0)
+        if not silently:  # what wasn't for the plugin is found not to be, once more, by any successor
+            self._book.save()
 
     def enter(self, told: bool = False, showing: Sequence[AnyChange] = ()) -> None:
         if self._state.crashes:
@@ -67,10 +86,11 @@ class Kept(Remembered):
         content = self._book.encode(showing)
         if len(content) <= CELL_ROOM:
             self._cell.set(word | len(content) << _LENGTH, content)
-            return
-        with self._lock:
-            self._book.add([shown(self._number, content)])
-        self._cell.set(word)
+        else:
+            with self._lock:
+                self._book.add([shown(self._number, content)])
+            self._cell.set(word)
+        self._book.save()
 
     def leave(self) -> None:
         word = self._cell.word
@@ -82,7 +102,7 @@ class Kept(Remembered):
             self._has_turn = False
             self._turns.release()
 
-    def _acknowledged(self, newest: Batch, *, proven: bool) -> None:
+    def _acknowledged(self, newest: News, *, proven: bool) -> None:
         steps = [*self._book.move(newest), acknowledged(self._number)]
         if proven:
             steps += self._prove()

@@ -11,17 +11,24 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
+from kmetad._delivery.calls import Answer, Calls
 from kmetad._delivery.cursor import Cursor
 from kmetad._delivery.match import Filter
+from kmetad._delivery.news import News
+from kmetad._delivery.pace import Pace
 from kmetad._delivery.record import LaneState
 from kmetad._delivery.remembered import Remembered
 from kmetad._diff import diff
 from kmetad.events import AnyChange, Batch
 from kmetad.metadata import Snapshot
+from kmetad.status import LaneState as Doing
+from kmetad.status import LaneStatus
+
+_UNHEARD = 1000
+"""So many calls of ``tell`` wait for a hook to return, at most; older ones are forgotten."""
 
 
 class Instance(Protocol):
@@ -34,21 +41,11 @@ class Instance(Protocol):
     def stop(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """``[plugins.NAME.lane]``; all in seconds but ``attempts`` (0: no end)."""
-
-    debounce: float = 0.0
-    max_wait: float = 0.0
-    splay: float = 0.0
-    timeout: float = 30.0
-    retry_initial: float = 1.0
-    retry_max: float = 60.0
-    retry_attempts: int = 0
-
-
 class Lane:
-    """See the module. ``offer`` is called by the watcher; all else happens on the lane's own thread."""
+    """See the module. ``offer`` is called by the watcher; all else happens on the lane's own thread.
+
+    ``came_to`` is called with the generation of each snapshot that the plugin acknowledged, or failed to.
+    """
 
     def __init__(
         self,
@@ -59,27 +56,36 @@ class Lane:
         *,
         remembered: Remembered | None = None,
         entered: Callable[[], None] = lambda: None,
+        came_to: Callable[[int], None] = lambda generation: None,
         uniform: Callable[[float, float], float] = random.uniform,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = instance.name
         self.pace = pace
-        self.busy_since: float | None = None
-        """When the hook that runs now was entered, by ``clock``; None if none runs."""
         self._instance = instance
         self._filter = filter_
         self._log = log
         self._memory = remembered or Remembered(LaneState(instance.name))
         self._memory.patience = pace.timeout
-        self._entered = entered
+        self._calls = Calls(log, self._memory, pace.timeout, entered=entered, clock=clock)
+        self._came_to = came_to
         self._uniform = uniform
         self._clock = clock
-        self._newest: Batch | None = None
-        self._told: deque[tuple[str, Callable[[], None]]] = deque()
+        self._newest: News | None = None
+        self._looked_at: News | None = None
+        self._unseen_since = 0.0
+        self._offered_at = 0.0
+        self._told: deque[tuple[str, Callable[[], None]]] = deque(maxlen=_UNHEARD)
         self._nudges: SimpleQueue[None] = SimpleQueue()
         self._stopping = False
         self._started = False
         self._begun: Callable[[], None] = lambda: None
+        self._doing: Doing = "starting"
+        self._attempt = 0
+        self._retry_at = 0.0
+        self._acknowledged = 0
+        self._generation: int | None = None
+        self._stuck = 0
         self._thread = threading.Thread(target=self._run, name=f"kmetad-{self.name}", daemon=True)
 
     # -- from other threads ---------------------------------------------------------
@@ -89,10 +95,13 @@ class Lane:
         self._begun = begun
         self._thread.start()
 
-    def offer(self, batch: Batch) -> None:
+    def offer(self, news: News) -> None:
         """This is the newest now."""
-        self._newest = batch
-        self._nudges.put(None)
+        self._offered_at = self._clock()
+        if self._newest is self._looked_at:
+            self._unseen_since = self._offered_at
+        self._newest = news
+        self._nudge()
 
     def tell(self, hook: str, call: Callable[[], None]) -> None:
         """Have ``call`` called on the lane's thread, as the hook of that name: after ``on_start``, between deliveries.
@@ -101,145 +110,197 @@ class Lane:
         it raises is logged, and it isn't tried again.
         """
         self._told.append((hook, call))
-        self._nudges.put(None)
+        self._nudge()
 
     def stop(self) -> None:
         """Deliver nothing more, and call the plugin's ``on_stop`` when its present hook has returned."""
         self._stopping = True
-        self._nudges.put(None)
+        self._nudge()
 
     def join(self, timeout: float) -> bool:
         """Wait for the end, so many seconds at most. False if the plugin is still in a hook."""
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    @property
+    def running(self) -> tuple[str, float] | None:
+        """The hook that runs now and when it was entered, by ``clock``."""
+        return self._calls.running
+
+    def is_stuck(self, entry: tuple[str, float]) -> None:
+        """Somebody has noticed that the hook that was entered then is late."""
+        self._stuck += 1
+        hook, since = entry
+        self._log.error(
+            "lane.stuck",
+            hook=hook,
+            seconds=round(self._clock() - since, 3),
+            timeout=self.pace.timeout,
+            remedy="the hook has not returned; it is not entered again before it does",
+        )
+
+    def give_up(self) -> None:
+        """kmetad stops without waiting any longer for the hook that runs."""
+        hook, since = self._calls.running or ("", self._clock())
+        self._log.error(
+            "lane.given_up",
+            hook=hook,
+            seconds=round(self._clock() - since, 3),
+            reason="the hook did not return in time",
+        )
+
+    def status(self) -> LaneStatus:
+        """How it is."""
+        now, running, doing = self._clock(), self._calls.running, self._doing
+        hook, since = running or ("", now)
+        if not self._thread.is_alive() and doing != "starting":
+            doing = "stopped"
+        elif running is not None:
+            doing = "stuck" if now - since > self.pace.timeout else "delivering"
+        return LaneStatus(
+            self.name,
+            doing,
+            generation=self._generation,
+            attempt=self._attempt,
+            hook=hook,
+            hook_seconds=now - since,
+            retry_seconds=max(0.0, self._retry_at - now) if doing == "retrying" else 0.0,
+            acknowledged=self._acknowledged,
+            faults=self._calls.faults,
+            stuck=self._stuck,
+            crashes=self._memory.crashes,
+            last_fault=self._calls.last_fault,
+        )
+
+    def _nudge(self) -> None:
+        # One that nobody has taken yet will do: whoever takes it sees all that is there by then.
+        if self._nudges.empty():
+            self._nudges.put(None)
+
     # -- on the lane's thread -------------------------------------------------------
 
     def _run(self) -> None:
-        cursor = self._begin()
-        if cursor is not None:
-            self._started = True
-            self._begun()
-            self._deliver_for_ever(cursor)
+        while (cursor := self._begin()) is not None:
+            self._deliver_until_stop(cursor)
+        if self._started:
             self._pass_on()
-            self._enter("on_stop", self._instance.stop)
+            self._calls.call("on_stop", self._instance.stop)
 
     def _begin(self) -> Cursor | None:
         """``on_start``, until it succeeds. None if kmetad stops before it did."""
-        attempt = 0
+        self._attempt = 0
         while not self._stopping:
             newest = self._newest
             if newest is None:
                 self._nudges.get()
                 continue
-            attempt += 1
-            if self._enter("on_start", self._instance.start, newest.current, attempt=attempt):
-                return self._memory.begin(newest)
-            self._back_off(attempt)
+            self._doing = "starting"
+            self._attempt += 1
+            answer = self._calls.call("on_start", self._instance.start, newest.current, attempt=self._attempt)
+            if answer.taken:
+                cursor = self._memory.begin(newest)
+                self._settled(cursor.acknowledged)
+                if not self._started:
+                    self._started = True
+                    self._begun()
+                return cursor
+            self._came_to(newest.current.generation)
+            self._back_off(answer, self._attempt)
         return None
 
-    def _deliver_for_ever(self, cursor: Cursor) -> None:
-        looked_at: Batch | None = None
+    def _deliver_until_stop(self, cursor: Cursor) -> None:
+        """For ever, or until so much was shown in vain that the plugin begins anew."""
         parked_at: Snapshot | None = None
-        while not self._stopping:
+        while not self._stopping and not self._memory.forgotten:
             if self._told:
                 self._pass_on()
             newest = self._newest
-            if newest is None or newest is looked_at:
+            if newest is None or newest is self._looked_at:
                 self._nudges.get()
             elif parked_at is not None and not self._filter(diff(parked_at, newest.current)):
-                looked_at = newest  # noise wakes no parked lane
+                self._looked_at = newest  # noise wakes no parked lane
             else:
-                looked_at, parked_at = self._catch_up(cursor, newest)
+                parked_at = self._catch_up(cursor, newest)
 
-    def _catch_up(self, cursor: Cursor, newest: Batch) -> tuple[Batch, Snapshot | None]:
-        """Deliver until it is acknowledged. Answers how far it came, and where it gave up, if it did."""
-        attempt = 0
-        while not self._stopping:
+    def _catch_up(self, cursor: Cursor, newest: News) -> Snapshot | None:
+        """Deliver until it is acknowledged. Answers where it gave up, if it did."""
+        faults = self._attempt = 0
+        calm = not (self.pace.debounce or self.pace.splay)
+        while not self._stopping and not self._memory.forgotten:
             changes = self._changes(cursor, newest)
-            if changes and attempt == 0 and (self.pace.debounce or self.pace.splay):
+            if changes and not calm:
                 self._settle()
-                newest = self._newest or newest
-                changes = self._changes(cursor, newest)
+                newest, calm = self._newest or newest, True
+                continue
+            self._looked_at = newest
             if not changes:
                 self._memory.acknowledge(newest, silently=True)
+                self._settled(newest.current)
                 break
-            attempt += 1
-            batch = newest
-            if attempt > 1 or changes is not newest.changes:
-                batch = Batch(changes, cursor.acknowledged, newest.current, newest.time_ns, attempt)
-            if self._enter("on_change", self._instance.deliver, batch, attempt=attempt, showing=changes):
+            self._attempt += 1
+            batch = Batch(changes, cursor.acknowledged, newest.current, newest.time_ns, self._attempt)
+            answer = self._calls.call(
+                "on_change", self._instance.deliver, batch, attempt=self._attempt, showing=changes
+            )
+            if answer.taken:
                 self._memory.acknowledge(newest)
+                self._acknowledged += 1
+                self._settled(newest.current)
                 break
             self._memory.fail()
-            if attempt == self.pace.retry_attempts:
-                self._log.error("lane.parked", attempts=attempt, until="the next change")
-                return newest, newest.current
-            self._back_off(attempt)
+            self._came_to(newest.current.generation)
+            faults += answer.fault
+            if answer.fault and faults == self.pace.retry_attempts:
+                self._log.error("lane.parked", attempts=self._attempt, until="the next change")
+                self._doing = "parked"
+                return newest.current
+            self._back_off(answer, self._attempt)
             newest = self._newest or newest
-        return newest, None
+        return None
 
-    def _changes(self, cursor: Cursor, newest: Batch) -> tuple[AnyChange, ...]:
-        if newest.previous is cursor.acknowledged and cursor.settled:
+    def _changes(self, cursor: Cursor, newest: News) -> tuple[AnyChange, ...]:
+        if cursor.settled and newest.follows(cursor.acknowledged):
             return self._filter(newest.changes)  # nothing in between: the watcher has compared already
         return self._filter(cursor.pending(newest.current))
+
+    def _settled(self, snapshot: Snapshot) -> None:
+        """The plugin knows this; nothing is under way."""
+        self._doing = "idle"
+        self._attempt = 0
+        self._generation = snapshot.generation
+        self._came_to(snapshot.generation)
 
     def _pass_on(self) -> None:
         """Call what ``tell`` was given, once ``on_start`` has succeeded."""
         while self._started and self._told:
-            self._enter(*self._told.popleft(), told=True)
-
-    def _enter(
-        self,
-        hook: str,
-        call: Callable[..., None],
-        *arguments: Any,
-        attempt: int = 1,
-        told: bool = False,
-        showing: tuple[AnyChange, ...] = (),
-    ) -> bool:
-        """Call the plugin. False if it raised: whatever that was, it stays here."""
-        self._memory.enter(told, showing)
-        self.busy_since = self._clock()
-        self._entered()
-        try:
-            call(*arguments)
-        except BaseException as error:  # a plugin's SystemExit must not end its lane either
-            self._log.error(
-                "plugin.raised",
-                hook=hook,
-                attempt=attempt,
-                error=f"{type(error).__name__}: {error}",
-                exc_info=True,
-            )
-            return False
-        finally:
-            self.busy_since = None
-            self._memory.leave()
-        return True
+            self._calls.call(*self._told.popleft(), told=True)
 
     def _settle(self) -> None:
         """Wait for a burst to end: ``debounce`` seconds of quiet, ``max_wait`` at most; then ``splay``."""
+        self._doing = "settling"
         pace = self.pace
         if pace.debounce:
-            newest, now = self._newest, self._clock()
-            quiet, deadline = now + pace.debounce, now + pace.max_wait
-            while not self._stopping and now < deadline:
-                try:
-                    self._nudges.get(timeout=max(0.0, min(quiet, deadline) - now))
-                except Empty:
-                    break
-                self._pass_on()
+            deadline = self._unseen_since + pace.max_wait
+            while not self._stopping:
                 now = self._clock()
-                if newest is not self._newest:
-                    newest, quiet = self._newest, now + pace.debounce
+                until = min(self._offered_at + pace.debounce, deadline)
+                if until <= now:
+                    break
+                try:
+                    self._nudges.get(timeout=until - now)
+                except Empty:
+                    continue
+                self._pass_on()
         if pace.splay:
             self._sleep(self._uniform(0.0, pace.splay))
 
-    def _back_off(self, attempt: int) -> None:
-        """Exponential, with full jitter: a fault that many pods share doesn't strike in step."""
-        ceiling = min(self.pace.retry_max, self.pace.retry_initial * 2.0 ** min(attempt - 1, 60))
-        self._sleep(self._uniform(0.0, ceiling))
+    def _back_off(self, answer: Answer, attempt: int) -> None:
+        """Until the next try."""
+        seconds = answer.after
+        if seconds is None:
+            seconds = self._uniform(0.0, self.pace.back_off(attempt))
+        self._doing, self._retry_at = "retrying", self._clock() + seconds
+        self._sleep(seconds)
 
     def _sleep(self, seconds: float) -> None:
         """Not longer than it takes ``stop`` to come; of other nudges ``tell``'s are heeded, the newest waits."""

@@ -6,26 +6,27 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
-from typing import Any
 
 from kmetad._delivery.lane import Lane
+from kmetad._delivery.news import News
 from kmetad.events import Batch
+from kmetad.status import LaneStatus
 
 _HEAD_START = 0.001
 """Seconds that the other lanes have before the last one is told."""
 
 
 class Lanes:
-    """The lanes of a daemon; ``log`` gets what is wrong with them."""
+    """The lanes of a daemon."""
 
-    def __init__(self, log: Callable[[str], Any], *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._log = log
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lanes: Sequence[Lane] = ()
         self._others: Sequence[Lane] = ()
         self._last: Lane | None = None
+        self._set_aside: list[LaneStatus] = []
         self._armed = False
-        self._told: dict[str, float] = {}  # by lane, the entry that was called stuck
+        self._told: dict[str, tuple[str, float]] = {}  # by lane, the hook that was called stuck
         self._calls: SimpleQueue[bool] = SimpleQueue()
 
     def start(
@@ -50,23 +51,43 @@ class Lanes:
 
     def offer(self, batch: Batch) -> None:
         """This is the newest for all of them. Takes about a millisecond, whatever they do."""
+        news = News(batch)
         for lane in self._others:
-            lane.offer(batch)
+            lane.offer(news)
         if self._last is not None:
             if self._others:
                 # Asleep, this thread is out of their way: they need the interpreter's lock now.
                 time.sleep(_HEAD_START)
-            self._last.offer(batch)
+            self._last.offer(news)
 
     def stop(self, timeout: float) -> None:
-        """Let each lane finish its present hook and call ``on_stop``: so many seconds for all together."""
+        """Let each lane finish its present hook and call ``on_stop``: so many seconds for all together.
+
+        A hook that is called stuck is given up at once, as there is no more to be expected of it.
+        """
         deadline = self._clock() + timeout
         for lane in self._lanes:
             lane.stop()
         for lane in self._lanes:
-            if not lane.join(max(0.0, deadline - self._clock())):
-                self._log(lane.name).error("lane.given_up", waited=timeout, reason="a hook did not return")
+            while not lane.join(max(0.0, self._patience(lane, deadline))):
+                if self._patience(lane, deadline) <= 0:
+                    lane.give_up()
+                    break
         self._calls.put(False)
+
+    def set_aside(self, name: str, crashes: int) -> None:
+        """An instance has no lane, for it brought the daemon down so many times in a row."""
+        self._set_aside.append(LaneStatus(name, "set-aside", crashes=crashes))
+
+    def status(self) -> tuple[LaneStatus, ...]:
+        """How each is, in order, ``last`` aside; then those that are set aside."""
+        return (*(lane.status() for lane in self._others), *self._set_aside)
+
+    def _patience(self, lane: Lane, deadline: float) -> float:
+        """Seconds that the lane still has: for all it does until the deadline, for one hook its own timeout."""
+        running = lane.running
+        until = deadline if running is None else min(deadline, running[1] + lane.pace.timeout)
+        return until - self._clock()
 
     def entered(self) -> None:
         """A lane enters a hook. Wakes the thread below unless it is looking already."""
@@ -89,23 +110,19 @@ class Lanes:
         self._armed = False  # a hook that is entered from here on wakes us again
         waits = []
         for lane in self._lanes:
-            since = lane.busy_since
-            if since is None or self._told.get(lane.name) == since:
+            entry = lane.running
+            if entry is None or self._told.get(lane.name) is entry:
                 continue
-            left = since + lane.pace.timeout - self._clock()
+            left = entry[1] + lane.pace.timeout - self._clock()
             if left > 0:
                 waits.append(left)
                 continue
-            self._told[lane.name] = since
-            self._log(lane.name).error(
-                "lane.stuck",
-                timeout=lane.pace.timeout,
-                remedy="the hook has not returned; it is not entered again before it does",
-            )
+            self._told[lane.name] = entry
+            lane.is_stuck(entry)
         if not waits:
             return None
         self._armed = True
-        return min(waits)
+        return min(threading.TIMEOUT_MAX, *waits)
 
 
 class _Countdown:

@@ -3,22 +3,26 @@
 It lies in a memory file (memfd) that the supervisor holds. What is about to be shown is
 in it before the first hook is entered, and so is that a hook runs; an acknowledgement
 follows when the hooks have returned. Each costs what changed, not what there is.
+
+With a directory it lies on disk as well, for restarts of the container: whoever finds a
+memory file with something in it has no need of that.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kmetad._delivery.book import Book
 from kmetad._delivery.cursor import Cursor
-from kmetad._delivery.kept import Kept, take_in
+from kmetad._delivery.disk import Disk
+from kmetad._delivery.kept import Kept, Mark, take_in
 from kmetad._delivery.match import Filter
 from kmetad._delivery.record import LaneState, State, Unreadable, decode, replay
 from kmetad._delivery.remembered import Remembered
-from kmetad._delivery.slots import Slots
+from kmetad._delivery.slots import Cell, Slots
 from kmetad._diff import apply, diff
 from kmetad.metadata import Snapshot
 
@@ -31,13 +35,17 @@ class Memory:
 
     ``fd``: the file, a predecessor's or empty; without one it makes its own. Where the
     kernel gives none, the lanes remember for as long as the process lives; ``log`` says so.
+    ``directory``: ``[state] dir``.
     """
 
-    def __init__(self, fd: int | None, log: Any) -> None:
+    def __init__(self, fd: int | None, log: Any, directory: str | None = None) -> None:
         self.fd: int | None = None
         """The file; None if there is none. What this process starts doesn't inherit it."""
         self._log = log
         self._book = Book(log)
+        self._from_disk = False
+        if directory is not None:
+            self._book.disk = Disk(directory, self._book.encode_all, log)
         try:
             fd = os.memfd_create("kmetad") if fd is None else fd
             os.set_inheritable(fd, False)
@@ -47,7 +55,16 @@ class Memory:
         else:
             self.fd = fd
             self._book.slots = slots
-            self._recall(slots)
+            if self._recall(slots):
+                return
+        state = None if self.disk is None else self.disk.read()
+        if state is not None:
+            self._book.state, self._from_disk = state, True
+
+    @property
+    def disk(self) -> Disk | None:
+        """Where it is kept on disk; None without a directory."""
+        return self._book.disk
 
     @property
     def digest_key(self) -> bytes:
@@ -58,6 +75,17 @@ class Memory:
     def last(self) -> Snapshot:
         """The newest snapshot that any lane acknowledged; empty if none ever did."""
         return self._book.state.last
+
+    @property
+    def pod(self) -> str | None:
+        """The UID of the Pod that left its memory on disk; None where there is none, or it isn't known."""
+        return self.last.fields.get("metadata.uid") if self._from_disk else None
+
+    def drop(self) -> None:
+        """What was on disk is another Pod's: every plugin starts afresh."""
+        self._log.info("state.dropped", reason="it is of another Pod", uid=self.pod)
+        self._book.state = State(self.digest_key)
+        self._from_disk = False
 
     def lanes(self, filters: Mapping[str, Filter], *, keep: bool = False) -> dict[str, Remembered]:
         """What each lane remembers, by name; to be called once.
@@ -72,9 +100,7 @@ class Memory:
         for lane in lanes:
             _refit(lane, filters[lane.name])
         book.state.lanes = [*lanes, *before.values()] if keep else lanes
-        cells = book.begin_life()
-        if book.slots is None:
-            return {lane.name: Remembered(lane) for lane in lanes}
+        cells: Sequence[Cell | Mark] = book.begin_life() or [Mark() for _ in lanes]
         turns = threading.Lock()
         kept: dict[str, Remembered] = {}
         for cell in cells:
@@ -95,9 +121,12 @@ class Memory:
             self._book.slots = None
             if self.fd is not None:
                 os.set_inheritable(self.fd, True)
+        if self.disk is not None:
+            self.disk.save()
+            self.disk.close()
 
-    def _recall(self, slots: Slots) -> None:
-        """What the predecessor remembered, and in which hooks it died."""
+    def _recall(self, slots: Slots) -> bool:
+        """What the predecessor remembered, and in which hooks it died. False if there was none."""
         state: State | None = None
         try:
             for content in slots.read():
@@ -106,14 +135,15 @@ class Memory:
                 else:
                     replay(state, content)
             if state is None:
-                return
+                return False
             for lane, cell in zip(state.lanes, slots.read_cells(len(state.lanes)), strict=False):
                 take_in(lane, *cell, state)
         except Unreadable as error:
             self._log.error("memory.unreadable", error=str(error), effect="every plugin starts afresh")
             slots.clear()
-        else:
-            self._book.state = state
+            return False
+        self._book.state = state
+        return True
 
 
 def _refit(lane: LaneState, filter_: Filter) -> None:

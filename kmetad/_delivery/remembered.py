@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kmetad._delivery.cursor import Cursor
+from kmetad._delivery.news import News
 from kmetad._delivery.record import LaneState
-from kmetad.events import AnyChange, Batch
+from kmetad.events import AnyChange
 
 
 class Remembered:
@@ -22,7 +23,12 @@ class Remembered:
         """How many times in a row the daemon died while one of the lane's hooks ran."""
         return self._state.crashes
 
-    def begin(self, newest: Batch) -> Cursor:
+    @property
+    def forgotten(self) -> bool:
+        """Whether there is nothing to go on from: the plugin has to begin with ``on_start``."""
+        return self._state.cursor is None
+
+    def begin(self, newest: News) -> Cursor:
         """``on_start`` has succeeded with this. Answers where the lane goes on."""
         cursor = self._state.cursor
         if cursor is None:
@@ -30,12 +36,15 @@ class Remembered:
         return cursor
 
     def fail(self) -> None:
-        """It didn't take what it was shown: it may hold any of that, or none."""
-        assert self._state.cursor is not None
-        self._state.cursor.show(self._state.showing)
+        """It didn't take what it was shown: it may hold any of that, or none. Too much of it is forgotten."""
+        cursor = self._state.cursor
+        assert cursor is not None
+        cursor.show(self._state.showing)
         self._state.showing = ()
+        if cursor.overfull:
+            self._state.cursor = None
 
-    def acknowledge(self, newest: Batch, *, silently: bool = False) -> None:
+    def acknowledge(self, newest: News, *, silently: bool = False) -> None:
         """The plugin knows what the watcher's batch led to. ``silently``: none of it was for the plugin."""
         assert self._state.cursor is not None
         self._state.cursor.acknowledge(newest.current)
