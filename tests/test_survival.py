@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from kmetad.errors import OWN_FAILURE
 from kmetad.testing.kubelet import ServiceAccountVolume, Volume
 from tests.daemons import Daemon
 from tests.test_slots import memory_file
@@ -43,6 +44,15 @@ class Plugin:
                 time.sleep(0.5)
             if by == "waiting":
                 open("DIR/fifo").read()
+            if by == "hoarding":
+                self.hoard, size = [], 1 << 20
+                while size > 16:
+                    try:
+                        while True:
+                            self.hoard.append(bytearray(size))
+                    except MemoryError:
+                        size //= 2
+                raise MemoryError
 
     @hookimpl
     def kmetad_on_start(self, snapshot):
@@ -54,6 +64,32 @@ class Plugin:
         told = [[c.type, c.key, str(c.old), str(c.new)] for c in batch.changes if c.type != "source"]
         self.log.info("told", changes=told, sources=[str(c.new.status) for c in batch.changes if c.type == "source"])
         self.die("on_change")
+"""
+
+SABOTEUR = """
+import threading
+from kmetad import hookimpl
+
+def fail():
+    raise RuntimeError("its own business")
+
+class Plugin:
+    def __init__(self, context):
+        self.log = context.log
+
+    @hookimpl
+    def kmetad_on_start(self, snapshot):
+        thread = threading.Thread(target=fail, name="its own")
+        thread.start()
+        thread.join()
+        self.log.info("told")
+
+    @hookimpl
+    def kmetad_on_change(self, batch):
+        from kmetad._delivery.cursor import Cursor
+        def acknowledge(self, snapshot):
+            raise RuntimeError("a fault of kmetad")
+        Cursor.acknowledge = acknowledge
 """
 
 PODINFO = '[volumes.podinfo]\npath = "DIR/podinfo"\n'
@@ -184,6 +220,47 @@ def test_a_plugin_that_brings_the_daemon_down_is_set_aside(
     kmetad.process.send_signal(signal.SIGHUP)  # another configuration: it is tried again
     assert kmetad.told("one") == [["label", "app", "b" if where == "on_change" else "a", "c"]]
     assert kmetad.end() == 0
+
+
+def test_a_plugin_that_takes_all_the_memory(daemon: Callable[[str], Survivor], tmp_path: Path) -> None:
+    """It can't even be logged what it raises; the daemon ends by it, and the plugin is set aside in the end."""
+    volume = Volume(tmp_path / "podinfo")
+    volume.write(labels={"app": "a"})
+    good = PODINFO + plugin("good")
+    kmetad = daemon(good + plugin("one"))
+    kmetad.seen("start", plugin="good"), kmetad.seen("start", plugin="one")
+    assert kmetad.end() == 0
+    volume.label("app", "b")
+    limit = '[daemon]\nmemory_limit = "48Mi"\n'
+    hoarding = good + plugin("one", 'dies = "on_change"\nby = "hoarding"\nlane.debounce = "50ms"')
+    for _ in range(3):
+        assert daemon(limit + hoarding).wait() == OWN_FAILURE
+    kmetad = daemon(limit + hoarding)
+    assert kmetad.line("plugin.set_aside")["plugin"] == "one"
+    volume.label("app", "c")
+    while kmetad.told("good")[0][-1] != "c":
+        pass
+    assert kmetad.end() == 0
+
+
+def test_a_fault_of_kmetads_own_is_no_silence(tmp_path: Path) -> None:
+    """A thread of the daemon's that ends by an exception takes the daemon along: whoever started it starts it again."""
+    volume = Volume(tmp_path / "podinfo")
+    volume.write(labels={"app": "a"})
+    (tmp_path / "saboteur.py").write_text(SABOTEUR)
+    tmp_path.chmod(0o755)
+    kmetad = Daemon(tmp_path, PODINFO + '[plugins.one]\npath = "DIR/saboteur.py"\n')
+    try:
+        line = kmetad.line("plugin.thread_died", thread="its own")
+        assert "its own business" in line["exception"]
+        kmetad.line("told")
+        volume.label("app", "b")
+        line = kmetad.line("thread.died")
+        assert line["thread"] == "kmetad-one"
+        assert "a fault of kmetad" in line["exception"]
+        assert kmetad.wait() == OWN_FAILURE
+    finally:
+        kmetad.close()
 
 
 def test_the_configuration_is_read_again(daemon: Callable[[str], Survivor], tmp_path: Path) -> None:

@@ -108,7 +108,8 @@ def run(
     watch.stop()
     lanes.stop(seconds)
     watcher.join(max(0.0, deadline - time.monotonic()))
-    remembered.hand_over()
+    if ends != OWN_FAILURE:  # whose lanes crashed is for the successor to count
+        remembered.hand_over()
     log.info("kmetad.stopped")
     if isinstance(ends, int):
         return ends
@@ -175,7 +176,10 @@ def _thread_ended(ended: threading.ExceptHookArgs, signals: Signals, log: Any) -
     fault = (ended.exc_type, ended.exc_value or ended.exc_type(), ended.exc_traceback)
     if name.startswith("kmetad-"):
         signals.put(_DIED)  # first: where there is no memory left, there may be none to log with
-        log.critical("thread.died", thread=name, remedy="a fault of kmetad; please report it", exc_info=fault)
+        remedy = "this is a fault of kmetad; please report it"
+        if isinstance(ended.exc_value, MemoryError):
+            remedy = "find the plugin that takes so much memory, or raise daemon.memory_limit"
+        log.critical("thread.died", thread=name, remedy=remedy, exc_info=fault)
     else:
         log.error("plugin.thread_died", thread=name, exc_info=fault)
 

@@ -102,6 +102,9 @@ class Kept(Remembered):
             self._has_turn = False
             self._turns.release()
 
+    def blame(self) -> None:
+        self._cell.set(self._life | _RUNS)
+
     def _acknowledged(self, newest: News, *, proven: bool) -> None:
         steps = [*self._book.move(newest), acknowledged(self._number)]
         if proven:

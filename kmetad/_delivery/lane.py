@@ -180,11 +180,15 @@ class Lane:
     # -- on the lane's thread -------------------------------------------------------
 
     def _run(self) -> None:
-        while (cursor := self._begin()) is not None:
-            self._deliver_until_stop(cursor)
-        if self._started:
-            self._pass_on()
-            self._calls.call("on_stop", self._instance.stop)
+        try:
+            while (cursor := self._begin()) is not None:
+                self._deliver_until_stop(cursor)
+            if self._started:
+                self._pass_on()
+                self._calls.call("on_stop", self._instance.stop)
+        except BaseException:  # not a hook's: there is no memory left, or the fault is kmetad's
+            self._memory.blame()
+            raise  # the daemon ends by it
 
     def _begin(self) -> Cursor | None:
         """``on_start``, until it succeeds. None if kmetad stops before it did."""

@@ -59,3 +59,6 @@ class Remembered:
 
     def leave(self) -> None:
         """The hook has returned, or raised."""
+
+    def blame(self) -> None:
+        """The daemon is about to die of this lane, although none of its hooks runs."""
