@@ -15,6 +15,7 @@ from kmetad import _link
 from kmetad._daemon.supervisor import Supervisor
 from kmetad._daemon.wrapped import Control, Readiness
 from kmetad.errors import AppError
+from kmetad.hookspecs import Skip
 from kmetad.metadata import Snapshot, SourceState
 
 DEADLINE = 10.0
@@ -109,6 +110,22 @@ def test_a_restart_within_a_delivery(far: Far) -> None:
     assert far.hear() == ("signal", (1,))
     assert far.hear() == ("restart", ("one: a b" + "c" * 197,))
     assert far.hear() == ("restart", ("one",))
+
+
+def test_a_delivery_that_is_skipped_is_acknowledged(far: Far) -> None:
+    """So the restart that was asked for in it is passed on, when others' variables have been waited for."""
+    order: list[str] = []
+    control = Control(far.supervisor, "one", lambda: order.append("waited"))
+
+    def skip() -> None:
+        with control.delivering():
+            control.restart("before")
+            raise Skip
+
+    with pytest.raises(Skip):
+        skip()
+    assert order == ["waited"]
+    assert far.hear() == ("restart", ("one: before",))
 
 
 def test_a_restart_by_another_thread(far: Far) -> None:

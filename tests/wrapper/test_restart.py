@@ -153,6 +153,43 @@ def test_a_plugin_restarts_the_app(before: tuple[str, ...], volume: Volume, toml
         assert wrapped.wait() == 0
 
 
+FILLER = """
+import time
+from kmetad import Skip, hookimpl
+
+class Plugin:
+    @hookimpl
+    def kmetad_on_change(self, batch):
+        if batch.current.labels["version"] == "2":
+            time.sleep(0.5)
+        if batch.current.labels["version"] == "3":
+            raise Skip("nothing to do, but the variables are others")
+        if batch.current.labels["version"] == "4":
+            raise RuntimeError("not today")
+
+    @hookimpl
+    def kmetad_app_env(self, snapshot):
+        return {"FILLED": snapshot.labels["version"]}
+"""
+
+
+def test_a_restart_waits_for_other_plugins_variables(volume: Volume, toml: Toml, tmp_path: Path) -> None:
+    """A slow one, and one that skips; for one that fails the last ones do."""
+    (tmp_path / "filler.py").write_text(FILLER)
+    options = toml(
+        TOML.format('stop_signal = "USR1"\nstart = "after-sync"')
+        + '[plugins.filler]\npath = "DIR/filler.py"\n'
+    )
+    code = f"say('filled', os.environ['FILLED']); record('app', [{USR1}])"
+    with Wrapped(app(code), options=options) as wrapped:
+        for version, filled in [("1", "1"), ("2", "2"), ("3", "3"), ("4", "3")]:
+            if version != "1":
+                volume.label("version", version)
+                assert wrapped.line() == f"app {USR1}"
+            assert wrapped.line() == f"filled {filled}"
+            assert wrapped.line().startswith("app ready")
+
+
 def test_a_plugin_signals_the_app(volume: Volume, toml: Toml) -> None:
     """As ``signal_scope`` says; nothing is rewritten."""
     options = toml(TOML.format('signal_scope = "group"\nrewrite_signals = { HUP = "INT" }'))
