@@ -158,6 +158,7 @@ def test_a_plugin_that_cannot_be_made(setup: Setup, body: str, said: str) -> Non
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ('[state]\ndir = "/nowhere/at/all"\n', "state.dir: /nowhere/at/all isn't there"),
         ('[volumes.gone]\npath = "/nowhere/at/all"\n', "gone: /nowhere/at/all"),
         ('[plugins.more]\npath = "{root}/greeter.py"\nmatch = ["label:nope"]\n', "there are label:app"),
         ('lane = {{ debounce = "2s", max_wait = "1s" }}\n', "plugins.greeter.lane: max_wait (1s)"),

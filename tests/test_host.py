@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kmetad import ConfigError, PluginError, Resource, hookimpl
+from kmetad import ConfigError, PluginError, Resource, Skip, hookimpl
 from kmetad.errors import AppError
 from kmetad.testing import Host, Volume
 
@@ -55,6 +55,39 @@ def test_what_a_hook_raises_reaches_the_test() -> None:
     with pytest.raises(ValueError, match="bad"):
         host.again()
     host.stop()
+
+
+class Half:
+    """Comes to the first key only, the first time; and skips what it has no use for."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    @hookimpl
+    def kmetad_on_change(self, batch: Any) -> None:
+        self.told.append(([(c.key, c.old, c.new) for c in batch.changes], batch.attempt))
+        if batch.current.labels["app"] == "b":
+            raise RuntimeError("half-way")
+        if batch.current.labels["app"] == "c":
+            raise Skip("not for me")
+
+
+def test_it_is_told_what_kmetad_would_tell_it() -> None:
+    """After A -> B, which failed, and back to A: B -> A. What it skipped isn't told again."""
+    host = Host(Half)
+    host.start(labels={"app": "a"})
+    with pytest.raises(RuntimeError):
+        host.set(labels={"app": "b"})
+    host.set(labels={"app": "a"})
+    with pytest.raises(Skip):
+        host.set(labels={"app": "c"})
+    host.set(labels={"app": "d"})
+    assert host.plugin.told == [
+        ([("app", "a", "b")], 1),
+        ([("app", "b", "a")], 2),
+        ([("app", "a", "c")], 1),
+        ([("app", "c", "d")], 1),
+    ]
 
 
 def test_options_are_checked() -> None:

@@ -130,6 +130,7 @@ def _warnings(config: Config, snapshot: Snapshot, instances: dict[str, Instance]
         *advice.of_app_env(config, fillers),
         *_of_fillers(fillers),
         *_of_lanes(config),
+        *_of_state(config),
         *_config.pending(config),
     ]
 
@@ -161,6 +162,19 @@ def _of_lanes(config: Config) -> list[str]:
         if latest > _LONG_SECONDS:
             unusual.append(f"{place}: with these settings a change can take {shown(latest)} to be delivered")
     return unusual
+
+
+def _of_state(config: Config) -> list[str]:
+    """A directory in which nothing can be remembered."""
+    directory = config.state.dir
+    if directory is None or (os.path.isdir(directory) and os.access(directory, os.W_OK | os.X_OK)):
+        return []
+    what = "is no directory that can be written" if os.path.exists(directory) else "isn't there"
+    sentence = (
+        f"state.dir: {directory} {what}, so a restart of the container may tell plugins again what they know; "
+        "mount a volume there that outlives the container, such as an emptyDir"
+    )
+    return [sentence]
 
 
 def _print_summary(loaded: Loaded, snapshot: Snapshot) -> None:

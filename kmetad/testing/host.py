@@ -7,17 +7,18 @@ run ``kmetad run`` on a ``Volume``.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Self
 
 from kmetad._config.signals import signal_number
-from kmetad._diff import diff
+from kmetad._delivery.cursor import Cursor
 from kmetad._plugins import Instance, Loaded, load, make
 from kmetad.errors import PluginError
 from kmetad.events import Batch
-from kmetad.hookspecs import App, Context
+from kmetad.hookspecs import App, Context, Skip
 from kmetad.metadata import Digest, Resource, Snapshot
 from kmetad.quantity import Quantity
 
@@ -66,6 +67,9 @@ class RecordedApp(App):
 class Host:
     """One plugin, and a Pod that does what the test says.
 
+    It is told what kmetad would tell it: after a delivery that raised, every key in which the
+    Pod differs from what the plugin may hold. ``Skip`` acknowledges, as it does in kmetad.
+
     ``plugin`` is its class, or a file's path. The other arguments are the plugin's
     options, checked as the TOML's would be. Raises PluginError and ConfigError where
     kmetad would refuse it.
@@ -107,6 +111,8 @@ class Host:
             )
         self.snapshot = Snapshot()
         """What the Pod is now."""
+        self._cursor = Cursor(self.snapshot)
+        self._failed = 0
         self.batches: list[Batch] = []
         """What was delivered."""
         self.app = RecordedApp(wrapped=wrapped)
@@ -124,8 +130,9 @@ class Host:
     def start(self, **pod: Mapping[str, Any]) -> None:
         """``on_start``, with what ``set`` takes; then ``app_env``."""
         self.snapshot = self._changed(pod)
-        self.instance.start(self.snapshot)
-        self._fill()
+        with self._acknowledging():
+            self.instance.start(self.snapshot)
+            self._fill()
 
     def set(self, **pod: Mapping[str, Any]) -> Batch | None:
         """Change the Pod and deliver, ``app_env`` included. Answers the batch, or None where nothing differs.
@@ -134,21 +141,19 @@ class Host:
         ``labels``, ``annotations``, ``fields``: texts; ``files``: contents, as text or
         bytes; ``resources``: quantities (``{"app.limits.cpu": "250m"}``).
         """
-        new = self._changed(pod)
-        changes = diff(self.snapshot, new)
+        self.snapshot = self._changed(pod)
+        changes = self._cursor.pending(self.snapshot)
         if not changes:
             return None
-        batch = Batch(changes, self.snapshot, new, time.time_ns())
-        self.snapshot = new
-        self.batches.append(batch)
-        self.instance.deliver(batch)
-        self._fill()
+        batch = Batch(
+            changes, self._cursor.acknowledged, self.snapshot, time.time_ns(), attempt=self._failed + 1
+        )
+        self._deliver(batch)
         return batch
 
     def again(self, attempt: int = 2) -> None:
         """Deliver the last batch once more, as after a failure."""
-        self.instance.deliver(replace(self.batches[-1], attempt=attempt))
-        self._fill()
+        self._deliver(replace(self.batches[-1], attempt=attempt))
 
     def app_started(self, pid: int = 4242) -> None:
         """The app starts, once more than before: ``on_app_start``."""
@@ -164,6 +169,30 @@ class Host:
     def stop(self) -> None:
         """``on_stop``."""
         self.instance.stop()
+
+    def _deliver(self, batch: Batch) -> None:
+        self.batches.append(batch)
+        with self._acknowledging(batch):
+            self.instance.deliver(batch)
+            self._fill()
+
+    @contextmanager
+    def _acknowledging(self, batch: Batch | None = None) -> Iterator[None]:
+        """Remember, as a lane does, what the plugin knows by the end of this."""
+        try:
+            yield
+        except Skip:
+            self._acknowledge()
+            raise
+        except BaseException:
+            self._failed += 1
+            self._cursor.show(batch.changes if batch is not None else ())
+            raise
+        self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        self._failed = 0
+        self._cursor.acknowledge(self.snapshot)
 
     def _fill(self) -> None:
         self.environment = dict(self.instance.app_env(self.snapshot))
