@@ -647,6 +647,7 @@ def test_what_is_shown_in_vain_is_bounded() -> None:
     rig.end()
     (begun_anew,) = [at for at, told in enumerate(rig.plugin.told) if told == "start"][1:]
     assert 4 <= begun_anew <= 7
+    assert rig.log.events.count("lane.begins_anew") == 1
 
 
 def assert_(value: object) -> None:

@@ -153,7 +153,7 @@ class Lane:
         """How it is."""
         now, running, doing = self._clock(), self._calls.running, self._doing
         hook, since = running or ("", now)
-        if not self._thread.is_alive() and doing != "starting":
+        if self._thread.ident is not None and not self._thread.is_alive():
             doing = "stopped"
         elif running is not None:
             doing = "stuck" if now - since > self.pace.timeout else "delivering"
@@ -252,6 +252,8 @@ class Lane:
                 self._settled(newest.current)
                 break
             self._memory.fail()
+            if self._memory.forgotten:
+                self._log.error("lane.begins_anew", reason="too much was shown in vain to remember all of it")
             self._came_to(newest.current.generation)
             faults += answer.fault
             if answer.fault and faults == self.pace.retry_attempts:
