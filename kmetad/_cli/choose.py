@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kmetad.errors import ConfigError, SourceLost, SourceUnreadable
-from kmetad.metadata import Snapshot, SourceState, SourceStatus
 
 if TYPE_CHECKING:
     from kmetad._config import Config, Loaded
     from kmetad._sources.content import Content, Source
+    from kmetad.metadata import Snapshot, SourceStatus
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,6 +74,7 @@ def look(sources: Sequence[Source]) -> Snapshot:
     """Read each source once, without watching it."""
     from kmetad._sources.content import NOTHING
     from kmetad._sources.merge import merge
+    from kmetad.metadata import Snapshot, SourceState
 
     readings: list[tuple[str, SourceState, Content]] = []
     for source in sources:

@@ -11,10 +11,10 @@ import os
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from kmetad.events import AnyChange, Batch
-from kmetad.metadata import Resource, SourceState, Token
+if TYPE_CHECKING:
+    from kmetad.events import AnyChange, Batch
 
 BOLD, DIM, RED, GREEN, YELLOW, BLUE, CYAN = "1", "2", "31", "32", "33", "34", "36"
 """Select Graphic Rendition codes (ECMA-48 8.3.117) that every terminal knows."""
@@ -149,6 +149,8 @@ def _value(value: Any) -> str:
     """A value in words; empty for those that are never shown."""
     if isinstance(value, str):
         return show(value)
+    from kmetad.metadata import Resource, SourceState, Token
+
     if isinstance(value, Resource):
         return str(value)
     if isinstance(value, Token):
