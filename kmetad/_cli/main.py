@@ -16,6 +16,7 @@ COMMANDS = {
     "get": "print the metadata now",
     "wait": "block until a field holds a value",
     "check": "validate the configuration, and try changes on it",
+    "status": "ask the running daemon how it is",
     "plugins": "list the installed plugins",
     "demo": "see everything in a minute, no cluster needed",
 }
