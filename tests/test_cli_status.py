@@ -19,16 +19,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from kmetad._cli import status as command
 from kmetad._cli import status_form, status_text
 from kmetad._daemon.places import NAME, places, reach
 from kmetad._daemon.status import plain
-from kmetad.metadata import SourceState
-from kmetad.status import AppStatus, ConfigStatus, Fault, LaneStatus, StateStatus, Status
+from kmetad.metadata import SourceState, SourceStatus
+from kmetad.status import AppStatus, ConfigStatus, Fault, LaneState, LaneStatus, StateStatus, Status
 from tests.cli import DEADLINE, environment, inside
+from tests.test_packaging import ROOT
 from tests.unprivileged import as_nobody
 
+DOCUMENTATION = (ROOT / "docs" / "status.md").read_text()
 STARTED = 1_800_000_000
 """Seconds since the epoch."""
 
@@ -444,6 +447,48 @@ class TestPlaces:
         assert code == 2
         assert "permission denied: it belongs to user 0, and you are 65534; run this as that user" in said
         assert "mount an emptyDir" not in said
+
+
+class TestDocumentation:
+    """docs/status.md says what is so."""
+
+    def test_the_example_is_what_is_printed(self) -> None:
+        """To the letter."""
+        assert indented()[0] == TEXT
+
+    def test_every_field_is_described(self) -> None:
+        """Those of kmetad.status, in its order, and no others."""
+        table = DOCUMENTATION.partition("## JSON")[2]
+        assert re.findall("^\\| `([^`]+)` ", table, re.MULTILINE) == [*dotted(names_of_type(Status))]
+
+    def test_every_state_is_described(self) -> None:
+        """Of plugins, in the order of kmetad.status, and of sources."""
+        table = DOCUMENTATION.partition("| state of a plugin |")[2].partition("\n\n")[0]
+        assert re.findall("^\\| `([^`]+)` ", table, re.MULTILINE) == [*typing.get_args(LaneState)]
+        (sources,) = re.findall("^.*`sources.NAME.status`.*$", DOCUMENTATION, re.MULTILINE)
+        assert re.findall("`([a-z]+)`", sources) == [*typing.get_args(SourceStatus)]
+
+    def test_the_probe(self) -> None:
+        """It runs this command, and has more time than the kubelet gives by default."""
+        probe = yaml.safe_load(indented()[1])["startupProbe"]
+        assert probe["exec"]["command"] == ["kmetad", "status"]
+        assert probe["timeoutSeconds"] >= command.PATIENCE
+
+
+def indented() -> list[str]:
+    """The blocks of the documentation that are code by their indentation, without it."""
+    blocks = re.findall("(?:^    .*\n(?:\n(?=    ))?)+", DOCUMENTATION, re.MULTILINE)
+    return [re.sub("^    ", "", block, flags=re.MULTILINE) for block in blocks]
+
+
+def dotted(names: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    """Names of fields as the documentation writes them."""
+    between = {"sources": ".NAME", "lanes": "[]"}
+    for name, parts in names.items():
+        if parts is None or name in ("last_fault", "app", "state"):
+            yield before + name
+        if parts is not None:
+            yield from dotted(parts, before + name + between.get(name, "") + ".")
 
 
 def test_it_imports_only_what_it_needs(tmp_path: Path) -> None:
