@@ -415,6 +415,33 @@ def test_one_lane_does_not_wait_for_another() -> None:
     assert blocked.told[-1] == free.told[-1] == "stop"
 
 
+def test_who_has_less_patience_is_called_stuck_in_time() -> None:
+    """Also one whose hook is entered while the hook of a more patient one runs."""
+    log = Log()
+    looked = threading.Event()
+
+    def clock() -> float:
+        looked.set()
+        return time.monotonic()
+
+    lanes = Lanes(clock=clock)
+    patient, impatient = Plugin(), Plugin()
+    leave = threading.Event()
+    patient.on_start = impatient.on_start = lambda: assert_(leave.wait(DEADLINE))
+    pod = Pod()
+    first = Lane(patient, Filter(), Pace(timeout=3600.0), log, entered=lanes.entered)
+    second = Lane(impatient, Filter(), Pace(timeout=0.01), log, entered=lanes.entered)
+    lanes.start([first, second])
+    first.offer(News(pod.becomes()))
+    patient.wait(1)
+    assert looked.wait(DEADLINE)  # and will look again in an hour, for all it knows
+    second.offer(News(pod.becomes()))
+    log.wait("lane.stuck")
+    assert [lane.stuck for lane in lanes.status()] == [0, 1]
+    leave.set()
+    lanes.stop(DEADLINE)
+
+
 @pytest.mark.parametrize(("pace", "drain"), [(Pace(), 0.01), (Pace(timeout=0.01), 3600.0)])
 def test_a_hook_that_never_returns_is_given_up(pace: Pace, drain: float) -> None:
     """Stopping waits for what is left of the drain, or of the lane's own timeout, and says who was in a hook."""

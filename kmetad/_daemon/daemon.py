@@ -17,8 +17,11 @@ from kmetad._daemon import limits
 from kmetad._daemon.arguments import Arguments
 from kmetad._daemon.instances import make_lanes
 from kmetad._daemon.journal import PACE, Journal
+from kmetad._daemon.places import places
 from kmetad._daemon.renewal import Renewal
 from kmetad._daemon.signals import Signals
+from kmetad._daemon.status import Introspection
+from kmetad._daemon.status_socket import StatusSocket
 from kmetad._daemon.supervisor import Supervisor
 from kmetad._daemon.wrapped import Wrapped
 from kmetad._delivery.lane import Lane
@@ -74,9 +77,18 @@ def run(
     watch = Watch(sources, rescan=config.watch.rescan, before=remembered.last)
     lanes = Lanes()
     wrapped = None if supervisor is None else Wrapped(supervisor, config)
-    made, faults = make_lanes(loaded, lanes, remembered, lambda: watch.snapshot, wrapped)
+    own = Introspection(
+        loaded.file,
+        config.volumes,
+        lambda: watch.snapshot,
+        lanes.status,
+        app=None if wrapped is None else wrapped.status,
+        state=None if remembered.disk is None else remembered.disk.status,
+    )
+    made, faults = make_lanes(loaded, lanes, remembered, lambda: watch.snapshot, own.status, wrapped)
 
     problems = [*map(str, loaded.problems), *faults]
+    own.found(problems)
     for problem in problems:
         log.error("config.fault", fault=problem)
     if problems and (strict or supervisor is None):
@@ -96,11 +108,18 @@ def run(
         last=Lane(journal, Filter(), PACE, log),
         begun=wrapped.readiness.begun if wrapped is not None and not problems else lambda: None,
     )
+    status_socket = StatusSocket(places(config.state.dir, environ), own.document, log)
+    status_socket.start()
     if wrapped is not None:
         wrapped.listen(made, lambda: signals.put(_STOP), log)
     watcher = threading.Thread(target=_watch, args=(watch, lanes, wrapped), name="kmetad-watch", daemon=True)
     watcher.start()
-    ends = _wait(signals, lambda: loaded.file or (find(None, environ) if supervisor is None else None), log)
+    ends = _wait(
+        signals,
+        lambda: loaded.file or (find(None, environ) if supervisor is None else None),
+        own.refused,
+        log,
+    )
     seconds = config.run.drain_timeout
     if supervisor is not None and supervisor.stop_within is not None:
         seconds = supervisor.stop_within
@@ -108,6 +127,7 @@ def run(
     watch.stop()
     lanes.stop(seconds)
     watcher.join(max(0.0, deadline - time.monotonic()))
+    status_socket.close()
     if ends != OWN_FAILURE:  # whose lanes crashed is for the successor to count
         remembered.hand_over()
     log.info("kmetad.stopped")
@@ -126,10 +146,12 @@ def _redirect_stdout() -> None:
         sys.stdout.reconfigure(line_buffering=True)
 
 
-def _wait(signals: Signals, file: Callable[[], str | None], log: Any) -> int | Renewal:
+def _wait(
+    signals: Signals, file: Callable[[], str | None], refused: Callable[[Sequence[str]], None], log: Any
+) -> int | Renewal:
     """Sleep until kmetad has to end: the exit code, or the new configuration to start anew with.
 
-    ``file`` answers where that would be.
+    ``file`` answers where that would be; ``refused`` is told why one doesn't come into force.
     """
     renewal: Renewal | None = None
     while True:
@@ -151,6 +173,7 @@ def _wait(signals: Signals, file: Callable[[], str | None], log: Any) -> int | R
             if not renewal.faults:
                 log.info("config.reloading", file=renewal.file)
                 return renewal
+            refused(renewal.faults)
             for fault in renewal.faults:
                 log.error("config.fault", fault=fault)
             log.error("config.kept", reason="the new configuration has faults; the one before stays in force")

@@ -17,16 +17,22 @@ from kmetad._plugins import Instance, load, make
 from kmetad.errors import ConfigError, PluginError
 from kmetad.hookspecs import App, Context
 from kmetad.metadata import Snapshot
+from kmetad.status import NOT_RUNNING, Status
 
 if TYPE_CHECKING:
     from kmetad._daemon.wrapped import Wrapped
 
 
-def make_instance(table: PluginTable, snapshot: Callable[[], Snapshot], app: App) -> Instance:
+def make_instance(
+    table: PluginTable,
+    snapshot: Callable[[], Snapshot],
+    app: App,
+    status: Callable[[], Status] = lambda: NOT_RUNNING,
+) -> Instance:
     """The plugin of one ``[plugins.NAME]``, found, given its options, and made.
 
-    ``snapshot`` answers what the Pod is now; ``app`` is what the plugin may ask of the app.
-    Raises ConfigError and PluginError.
+    ``snapshot`` answers what the Pod is now, ``status`` how kmetad is; ``app`` is what the plugin
+    may ask of the app. Raises ConfigError and PluginError.
     """
     found = load(table.name, use=table.use, module=table.module, path=table.path)
     own: object | None = None
@@ -37,7 +43,7 @@ def make_instance(table: PluginTable, snapshot: Callable[[], Snapshot], app: App
         raise PluginError(
             f"plugins.{table.name}: {found.origin} takes no options, so {keys} mean nothing to it"
         )
-    context = Context(table.name, _log.get_logger(plugin=table.name), snapshot, app)
+    context = Context(table.name, _log.get_logger(plugin=table.name), snapshot, app, status)
     return make(found, table.name, own, context)
 
 
@@ -46,6 +52,7 @@ def make_lanes(
     lanes: Lanes,
     memory: Memory,
     snapshot: Callable[[], Snapshot],
+    status: Callable[[], Status],
     wrapped: Wrapped | None = None,
 ) -> tuple[list[Lane], list[str]]:
     """A lane for each instance that can be made, and what is wrong with the others.
@@ -66,10 +73,10 @@ def make_lanes(
         remembered.enter()  # importing it may end the process, too
         try:
             if wrapped is None:
-                told: Told = make_instance(tables[name], snapshot, App())
+                told: Told = make_instance(tables[name], snapshot, App(), status)
             else:
                 control = wrapped.control(name)
-                told = wrapped.attend(make_instance(tables[name], snapshot, control), control)
+                told = wrapped.attend(make_instance(tables[name], snapshot, control, status), control)
         except (ConfigError, PluginError) as error:
             faults += str(error).splitlines()
             continue

@@ -23,6 +23,7 @@ from kmetad.errors import AppError
 from kmetad.events import Batch
 from kmetad.hookspecs import App, Skip
 from kmetad.metadata import Snapshot
+from kmetad.status import AppStatus
 
 if TYPE_CHECKING:
     from kmetad._config import Config, Loaded
@@ -45,15 +46,9 @@ class Wrapped:
         self._generation = 0
         self._log = _log.get_logger()
 
-    @property
-    def pid(self) -> int:
-        """The app's, 0 while it doesn't run."""
-        return self._supervisor.pid
-
-    @property
-    def starts(self) -> int:
-        """How often it was started."""
-        return self._supervisor.starts
+    def status(self) -> AppStatus:
+        """How the app is, as far as the supervisor has said."""
+        return AppStatus(self._supervisor.pid, self._supervisor.starts)
 
     def control(self, instance: str) -> Control:
         """What an instance may ask for."""

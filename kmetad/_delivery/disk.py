@@ -11,6 +11,7 @@ from typing import Any
 
 from kmetad._delivery.record import State, Unreadable, decode
 from kmetad._delivery.statefile import StateFile
+from kmetad.status import StateStatus
 
 
 class Disk:
@@ -38,6 +39,10 @@ class Disk:
             )
         except OSError as error:
             self._fail(_said(error), "mount a volume there that kmetad's user may write, such as an emptyDir")
+
+    def status(self) -> StateStatus:
+        """How it is."""
+        return StateStatus(self.directory, self.error)
 
     def read(self) -> State | None:
         """What a container before this one remembered; None where there is nothing, or nothing of use."""

@@ -58,13 +58,14 @@ class Kept(Remembered):
             self._book.save()
         return cursor
 
-    def fail(self) -> None:
+    def fail(self) -> bool:
         with self._lock:
             self._book.add([shown(self._number, self._book.encode(self._state.showing))])
-            super().fail()
-            if self.forgotten:
+            goes_on = super().fail()
+            if not goes_on:
                 self._book.write()
         self._cell.set(0)
+        return goes_on
 
     def acknowledge(self, newest: News, *, silently: bool = False) -> None:
         with self._lock:

@@ -251,8 +251,7 @@ class Lane:
                 self._acknowledged += 1
                 self._settled(newest.current)
                 break
-            self._memory.fail()
-            if self._memory.forgotten:
+            if not self._memory.fail():
                 self._log.error("lane.begins_anew", reason="too much was shown in vain to remember all of it")
             self._came_to(newest.current.generation)
             faults += answer.fault

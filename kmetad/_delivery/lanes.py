@@ -122,7 +122,8 @@ class Lanes:
         if not waits:
             return None
         self._armed = True
-        return min(threading.TIMEOUT_MAX, *waits)
+        # A hook that is entered meanwhile may be of a lane with less patience than those that were looked at.
+        return min(threading.TIMEOUT_MAX, *waits, *(lane.pace.timeout for lane in self._lanes))
 
 
 class _Countdown:

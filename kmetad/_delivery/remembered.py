@@ -35,14 +35,18 @@ class Remembered:
             cursor = self._state.cursor = Cursor(newest.current)
         return cursor
 
-    def fail(self) -> None:
-        """It didn't take what it was shown: it may hold any of that, or none. Too much of it is forgotten."""
+    def fail(self) -> bool:
+        """It didn't take what it was shown: it may hold any of that, or none.
+
+        False if that is too much to remember: then all of it is forgotten.
+        """
         cursor = self._state.cursor
         assert cursor is not None
         cursor.show(self._state.showing)
         self._state.showing = ()
         if cursor.overfull:
             self._state.cursor = None
+        return not self.forgotten
 
     def acknowledge(self, newest: News, *, silently: bool = False) -> None:
         """The plugin knows what the watcher's batch led to. ``silently``: none of it was for the plugin."""
