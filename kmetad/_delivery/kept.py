@@ -65,6 +65,8 @@ class Kept(Remembered):
             if not goes_on:
                 self._book.write()
         self._cell.set(0)
+        if not goes_on:
+            self._book.save()
         return goes_on
 
     def acknowledge(self, newest: News, *, silently: bool = False) -> None:
