@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
@@ -16,6 +15,7 @@ import pytest
 
 from kmetad._watch.hints import Hint
 from kmetad._watch.inotify import PLAIN_MASK, SWAPPED_MASK, InotifyHints
+from tests.namespaces import own
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
 
@@ -294,25 +294,28 @@ def test_masks_are_narrow() -> None:
     assert SWAPPED_MASK == 0x80 | 0x400 | 0x800
 
 
-def test_no_instance_left_is_an_error(tmp_path: Path) -> None:
-    """EMFILE, because others took all instances of this user, is raised, and ends when one is free."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    limit = Path("/proc/sys/fs/inotify/max_user_instances")
-    hints = InotifyHints()
-    taken = []
-    try:
-        for _ in range(int(limit.read_text()) + 1):
-            descriptor = libc.inotify_init1(os.O_CLOEXEC)
-            if descriptor < 0:
-                break
-            taken.append(descriptor)
-        with pytest.raises(OSError, match=r"\[Errno 24\]"):
-            hints.add(str(tmp_path), swapped=True)
-        os.close(taken.pop())
-        hints.add(str(tmp_path), swapped=True)
-        swap(tmp_path, "..1")
-        assert hints.wait(DEADLINE).touched
-    finally:
-        for descriptor in taken:
-            os.close(descriptor)
-        hints.close()
+EXHAUSTED = """
+import os, sys
+from kmetad._watch.inotify import InotifyHints
+
+def limit(name, number):
+    with open(f"/proc/sys/user/{name}", "w") as file: file.write(str(number))
+
+hints = InotifyHints()
+for name in ("max_inotify_instances", "max_inotify_watches"):
+    limit(name, 0)
+    try: hints.add(sys.argv[1], swapped=True)
+    except OSError as error: print(error.errno)
+    limit(name, 100)
+hints.add(sys.argv[1], swapped=True)
+os.rename(sys.argv[1] + "/..data_tmp", sys.argv[1] + "/..data")
+print(*hints.wait(10).touched)
+"""
+
+
+def test_nothing_left_is_an_error(tmp_path: Path) -> None:
+    """With no instance (EMFILE), or no watch (ENOSPC), a directory can't be added; later the same backend can."""
+    os.symlink("..1", tmp_path / "..data_tmp")
+    command = [*own("user"), sys.executable, "-c", EXHAUSTED, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == [str(errno.EMFILE), str(errno.ENOSPC), str(tmp_path)], done.stderr

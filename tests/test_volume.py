@@ -90,7 +90,7 @@ def test_a_megabyte_of_annotations(volume: Volume) -> None:
 
 
 def test_longer_than_the_kubelet_writes(volume: Volume) -> None:
-    """Labels of more than 16 MiB are a fault, and take no memory. Where nothing is metadata, they are a file like others."""
+    """Labels of more than 16 MiB are a fault, and take no memory; where nothing is metadata, a file like others."""
     volume.write(labels={"app": "web"}, annotations={"note": "1"})
     podinfo = source(volume)
     first = podinfo.read(NOTHING)

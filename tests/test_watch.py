@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import errno
+import contextlib
 import os
 import queue
 import subprocess
@@ -82,6 +81,18 @@ def watching() -> Iterator[Any]:
     yield start
     for watcher in watchers:
         watcher.end()
+
+
+@contextlib.contextmanager
+def ended_by_deadline(watched: Watch) -> Iterator[Watch]:
+    """For a test that iterates itself: what never comes ends the iteration, which fails the test."""
+    timer = threading.Timer(DEADLINE, watched.stop)
+    timer.start()
+    try:
+        with watched:
+            yield watched
+    finally:
+        timer.cancel()
 
 
 def source(path: Path, name: str = "podinfo", **options: Any) -> Source:
@@ -209,18 +220,19 @@ def test_volume_that_comes_later_goes_and_comes_again(tmp_path: Path, watching: 
     assert told(watcher.next()) == [("label", "app", "c", "d")]
 
 
-def test_made_anew_at_once(tmp_path: Path, watching: Any) -> None:
-    """A directory that is deleted and made anew before anybody looked, with the same inode too, is watched again."""
-    (tmp_path / "v").mkdir()
-    watcher = watching(source(tmp_path / "v"))
-    watcher.next()
-    for number in range(20):
-        volume = Volume(tmp_path / "v")
-        volume.write(labels={"n": f"{number}"})
-        volume.label("n", f"{number} again")
-        watcher.until(lambda batch, n=number: batch.current.labels.get("n") == f"{n} again")
-        volume.remove()
-        (tmp_path / "v").mkdir()
+def test_made_anew_before_anybody_looked(tmp_path: Path) -> None:
+    """A directory that was deleted and made anew since the last look, with the same inode too, is watched again."""
+    volume = Volume(tmp_path / "v")
+    volume.write(labels={"n": "0"})
+    with ended_by_deadline(Watch([source(tmp_path / "v")])) as watched:
+        next(watched)
+        for number in range(1, 20):
+            volume.remove()
+            (tmp_path / "v").mkdir()
+            volume.write(labels={"n": f"{number}"})
+            next(batch for batch in watched if batch.current.labels == {"n": f"{number}"})
+            volume.label("n", f"{number} again")
+            next(batch for batch in watched if batch.current.labels == {"n": f"{number} again"})
 
 
 def test_directory_that_is_filled_later(tmp_path: Path, watching: Any) -> None:
@@ -297,46 +309,6 @@ def test_source_without_directory(watching: Any) -> None:
     watcher = watching(Environment("env", {"POD_NAME": "web-0"}))
     assert told(watcher.next()) == [("field", "metadata.name", None, "web-0")]
     assert watcher.end() == []
-
-
-class Refusing:
-    """A backend whose kernel has nothing left, until it is told otherwise."""
-
-    def __init__(self, number: int) -> None:
-        self.number: int | None = number
-        self.inner = system_hints()
-        self.rescans = 0
-
-    def add(self, path: str, *, swapped: bool) -> None:
-        if self.number is not None:
-            raise OSError(self.number, os.strerror(self.number))
-        self.inner.add(path, swapped=swapped)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOSPC])
-def test_without_notifications_it_polls_and_recovers(number: int, tmp_path: Path, watching: Any) -> None:
-    """Where the kernel gives no watch, changes are found by comparing, it is said once, and it ends by itself."""
-    volume = Volume(tmp_path / "v")
-    volume.write(labels={"app": "a"})
-    hints = Refusing(number)
-    watcher = watching(source(tmp_path / "v"), hints=hints)
-    first = watcher.next()
-    state = first.current.sources["podinfo"]
-    assert (state.status, state.faults) == ("polling", 1)
-    assert "inotify" in state.error
-    assert first.current.labels == {"app": "a"}
-    volume.label("app", "b")
-    polled = watcher.next()
-    assert told(polled) == [("label", "app", "a", "b")]
-    assert polled.current.sources["podinfo"] == state
-    hints.number = None
-    recovered = watcher.next()
-    assert [(c.type, c.new.status) for c in recovered.changes] == [("source", "healthy")]
-    volume.label("app", "c")
-    assert told(watcher.next()) == [("label", "app", "b", "c")]
 
 
 class Scripted:
@@ -475,23 +447,3 @@ def test_unmounted_mounted_again_and_mounted_over(tmp_path: Path) -> None:
     if "not permitted" in done.stdout:
         pytest.skip(f"no mount namespace here: {done.stdout}")
     assert done.stdout.strip() == "healed", done.stderr
-
-
-def test_real_exhaustion_of_instances(tmp_path: Path, watching: Any) -> None:
-    """With every inotify instance of this user taken, it polls; with one free again, it recovers."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    taken = []
-    while (descriptor := libc.inotify_init1(os.O_CLOEXEC)) >= 0:
-        taken.append(descriptor)
-    try:
-        volume = Volume(tmp_path / "v")
-        volume.write(labels={"app": "a"})
-        watcher = watching(source(tmp_path / "v"))
-        assert watcher.next().current.sources["podinfo"].status == "polling"
-        volume.label("app", "b")
-        batch = watcher.until(lambda batch: batch.current.labels == {"app": "b"})
-    finally:
-        for descriptor in taken:
-            os.close(descriptor)
-    while batch.current.sources["podinfo"].status != "healthy":
-        batch = watcher.next()
