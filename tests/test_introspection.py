@@ -271,7 +271,7 @@ def test_a_daemon_that_a_plugin_kills(volume: Volume, tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "moody.py").write_text(MOODY)
     toml = tmp_path / "kmetad.toml"
-    text = TOML + plugin("well") + plugin("killer", "exit", 'at = "on_start"')
+    text = TOML + plugin("well") + plugin("killer", "exit", 'at = "on_start"') + "[plugins.relaod]\n"
     toml.write_text(text.replace("DIR", str(tmp_path)))
     with Wrapped(["sleep", "infinity"], options=["-c", str(toml)]) as wrapped:
         found: list[dict[str, Any]] = []
@@ -289,9 +289,10 @@ def test_a_daemon_that_a_plugin_kills(volume: Volume, tmp_path: Path) -> None:
         (status,) = found
         assert status["pid"] == wrapped.daemon()
         assert not status["ready"]
-        assert status["unready"][-1].startswith(
-            "plugin killer is set aside: the daemon died 3 times in a row"
-        )
+        (fault,) = status["config"]["faults"]
+        assert "no plugin 'relaod' is installed" in fault
+        assert status["unready"][0] == f"the configuration has a fault: {fault}"
+        assert status["unready"][1].startswith("plugin killer is set aside: the daemon died 3 times in a row")
         assert [lane["crashes"] for lane in status["lanes"]] == [0, 3]
         comm = Path(f"/proc/{status['app']['pid']}/comm").read_text()
         assert comm == "sleep\n"

@@ -8,6 +8,7 @@ import resource
 import signal
 import socket
 import stat
+import subprocess
 import sys
 import threading
 import time
@@ -26,6 +27,7 @@ from kmetad._daemon.status_socket import StatusSocket
 from kmetad.metadata import Snapshot, SourceState
 from kmetad.status import AppStatus, Fault, LaneStatus, StateStatus
 from tests.cli import eventually
+from tests.namespaces import own
 from tests.unprivileged import as_nobody
 
 DEADLINE = 30.0
@@ -371,6 +373,46 @@ def test_the_fallback_is_made(tmp_path: Path) -> None:
     assert f"{tmp_path}/none/kmetad: No such file or directory" in values["reason"]
 
 
+OPENED = """
+import json, sys
+from kmetad._daemon.places import Place
+from kmetad._daemon.status_socket import StatusSocket
+
+class Log:
+    def __getattr__(self, level):
+        return lambda event, **values: print(json.dumps([event, values]))
+
+it = StatusSocket([Place(directory, "test") for directory in sys.argv[1:]], bytes, Log())
+it.start()
+it.close()
+"""
+
+
+@pytest.mark.parametrize(
+    ("mount", "reason"),
+    [(("tmpfs", "ro"), "Read-only file system"), (("mqueue", "rw"), "Operation not permitted")],
+)
+def test_a_file_system_that_holds_no_socket(mount: tuple[str, str], reason: str, tmp_path: Path) -> None:
+    """One that is read-only, and one that has no sockets: the next place, or none."""
+    kind, options = mount
+    (tmp_path / "mounted").mkdir(), (tmp_path / "good").mkdir()
+    script = f'mount -t {kind} -o {options} none "$1" && exec "$2" -c "$3" "$1" "$4"'
+    for last, event, told in (
+        ("good", "status.listening", str(tmp_path)),
+        ("none", "status.unavailable", reason),
+    ):
+        done = subprocess.run(
+            [*own("mount", "ipc"), "sh", "-c", script, "sh", tmp_path / "mounted"]
+            + [sys.executable, OPENED, tmp_path / last],
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+        )
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)[0] == event
+        assert told in done.stdout
+
+
 def test_a_long_path(process: Callable[..., Process], tmp_path: Path) -> None:
     """Longer than a socket's address."""
     deep = tmp_path / ("d" * 200)
@@ -556,6 +598,7 @@ class TestClients:
         assert ask(tmp_path) == b"hello"  # accept(2) had its descriptor when it fell asleep
         with connected(tmp_path) as client:
             eventually(lambda: one.events() == ["status.listening", "status.failed"])
+            time.sleep(0.2)  # it is tried several times
             one.word()
             assert client.recv(100) == b"hello"
         assert one.events() == ["status.listening", "status.failed"]  # once, however often it was tried
