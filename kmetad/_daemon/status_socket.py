@@ -125,23 +125,18 @@ class _Held:
                 pass
         self._path = f"{directory}/{NAME}"
         self._lock = _locked(directory)
-        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             _remove_dead(self._path)
-            # bind(2) makes the name with the mode of the socket: nobody else may connect from its first moment on.
-            os.fchmod(self.listener.fileno(), 0o600)
-            reach(directory, self.listener.bind)
-            self._identity = _identity(self._path)
-            self.listener.listen(_QUEUE)
+            self.listener = _listening(directory)
         except BaseException:
-            self.listener.close()
             os.close(self._lock)
             raise
+        self._identity = _identity(self._path)
 
     def release(self) -> None:
         """Remove the name, if it is still this one's; then let go of the lock, whose file stays for the next."""
         try:
-            if _identity(self._path) == self._identity:
+            if self._identity is not None and _identity(self._path) == self._identity:
                 os.unlink(self._path)
         except OSError:
             pass  # somebody was faster, or the volume has gone
@@ -186,6 +181,22 @@ def _remove_dead(path: str) -> None:
     os.unlink(path)
 
 
-def _identity(path: str) -> tuple[int, int]:
-    found = os.lstat(path)
+def _listening(directory: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # bind(2) makes the name with the mode of the socket: nobody else may connect from its first moment on.
+        os.fchmod(listener.fileno(), 0o600)
+        reach(directory, listener.bind)
+        listener.listen(_QUEUE)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
     return found.st_dev, found.st_ino
