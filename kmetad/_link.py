@@ -67,11 +67,59 @@ def receive(link: socket.socket) -> tuple[str, tuple[Any, ...]] | None:
     if not packet:
         return None
     try:
+        if not _is_plain(packet):
+            raise ValueError("not made of plain values")
         version, kind, *values = marshal.loads(packet)
-    except (EOFError, MemoryError, TypeError, ValueError) as error:  # as marshal says that it isn't its own
+    except (EOFError, TypeError, ValueError) as error:  # as marshal says that it isn't its own
         raise ValueError(f"no message of kmetad: {error}") from None
     if version != VERSION:
         raise ValueError(f"a message of version {version}, where {VERSION} is spoken")
     if not isinstance(kind, str):
         raise ValueError(f"no message of kmetad: its kind is a {type(kind).__name__}")
     return kind, tuple(values)
+
+
+_SIZES = {**dict.fromkeys(b"NTF{", 0), ord("i"): 4, ord("g"): 8}
+"""Bytes behind the letter of each type that holds no count; a dictionary's end is a letter too."""
+_DEEPEST = 20
+
+
+def _is_plain(packet: bytes) -> bool:
+    """Whether marshal would find nothing but plain values there, and all of them.
+
+    marshal believes whatever it reads: for a list it takes as many gigabytes as the list is
+    said to need, before it looks for the first item. It also makes code. And a daemon that a
+    plugin has broken may send anything at all.
+    """
+    lacking = [1]  # how many values each container still needs; counts below zero in dictionaries
+    at = 0
+    while lacking:
+        if not lacking[-1]:
+            lacking.pop()
+            continue
+        if at >= len(packet) or len(lacking) > _DEEPEST:
+            return False
+        kind = packet[at]
+        at += 1
+        if kind == ord("0") and lacking[-1] < 0 and lacking[-1] % 2:  # instead of another key
+            lacking.pop()
+            continue
+        lacking[-1] -= 1
+        if kind in _SIZES:
+            at += _SIZES[kind]
+            if kind == ord("{"):
+                lacking.append(-1)
+            continue
+        count = int.from_bytes(packet[at : at + 4], "little", signed=True)
+        at += 4
+        if kind == ord("l"):
+            at += 2 * abs(count)
+        elif count < 0 or count > len(packet) - at:
+            return False
+        elif kind == ord("("):
+            lacking.append(count)
+        elif kind in b"su":
+            at += count
+        else:
+            return False
+    return at == len(packet)
