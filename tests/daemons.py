@@ -57,7 +57,7 @@ class Daemon:
         (directory / "recorder.py").write_text(RECORDER)
         self.toml = directory / "kmetad.toml"
         self.toml.write_text(toml.replace("DIR", str(directory)))
-        self.process = self.started(arguments, {**os.environ, **environ})
+        self.process = self.started(arguments, {**os.environ, "RUNTIME_DIRECTORY": str(directory), **environ})
         self.lines: list[dict[str, Any]] = []
         self._queue: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)

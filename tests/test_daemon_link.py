@@ -314,7 +314,7 @@ def test_a_stop_that_takes_too_long(daemon: Start, volume: Volume, tmp_path: Pat
     kmetad.hear("ready")
     kmetad.say("stop", 0.05)
     assert kmetad.wait() == 0
-    assert [line["waited"] for line in kmetad.lines if line["event"] == "lane.given_up"] == [0.05]
+    assert [line["hook"] for line in kmetad.lines if line["event"] == "lane.given_up"] == ["on_stop"]
 
 
 def test_it_ends_with_its_supervisor(daemon: Start, volume: Volume) -> None:

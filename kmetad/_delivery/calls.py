@@ -25,6 +25,9 @@ class Answer:
     """In so many seconds; None: as ``lane.retry`` says."""
 
 
+_LONGEST = 2000
+"""Characters of an exception's text that are kept; the log has all of it."""
+
 _TAKEN = Answer(taken=True)
 _FAULT = Answer(taken=False, fault=True)
 
@@ -93,7 +96,7 @@ class Calls:
 
     def _note(self, hook: str, error: str) -> None:
         self.faults += 1
-        self.last_fault = Fault(time.time_ns(), hook, error)
+        self.last_fault = Fault(time.time_ns(), hook, error[:_LONGEST])
 
 
 def _said(error: BaseException) -> str:

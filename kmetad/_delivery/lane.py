@@ -151,7 +151,7 @@ class Lane:
 
     def status(self) -> LaneStatus:
         """How it is."""
-        now, running, doing = self._clock(), self._calls.running, self._doing
+        running, doing, now = self._calls.running, self._doing, self._clock()
         hook, since = running or ("", now)
         if self._thread.ident is not None and not self._thread.is_alive():
             doing = "stopped"
