@@ -212,17 +212,22 @@ class Batch:
         return "".join(line + "\n" for line in lines)
 
 
+_FIRST_NS, _LAST_NS = -62_135_596_800 * 10**9, 253_402_300_800 * 10**9 - 1
+"""Of the years 1 and 9999: a file's time, or a token's claim, may be any number, and RFC 3339 has four digits."""
+
+
 def rfc3339(ns: int, *, digits: int = 6) -> str:
     """Nanoseconds since the epoch as ``2026-01-02T03:04:05.123456Z``, cut to so many digits."""
     from time import gmtime, strftime
 
-    seconds, rest = divmod(ns, 10**9)
+    seconds, rest = divmod(min(max(ns, _FIRST_NS), _LAST_NS), 10**9)
     fraction = f".{rest:09d}"[: digits + 1] if digits else ""
-    return strftime("%Y-%m-%dT%H:%M:%S", gmtime(seconds)) + fraction + "Z"
+    time = gmtime(seconds)
+    return f"{time.tm_year:04}{strftime('-%m-%dT%H:%M:%S', time)}{fraction}Z"
 
 
 def _utc(ns: int) -> datetime:
     from datetime import UTC, datetime, timedelta
 
     # From integers: a float of this size loses the last microsecond.
-    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=ns // 1000)
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=min(max(ns, _FIRST_NS), _LAST_NS) // 1000)
