@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -158,6 +159,15 @@ def test_foreign_records_are_refused(record: bytes, why: str) -> None:
         unframe(memoryview(record))
 
 
+msgpack = msgspec.msgpack.encode
+EMPTY_SNAPSHOT = [[[[], b""]], [[[0] * 8, 0, []]]]
+
+
+def test_the_least_that_makes_sense() -> None:
+    """What the tests below damage is readable."""
+    assert decode(msgpack([b"", 0, EMPTY_SNAPSHOT, []])) == State(b"")
+
+
 @given(st.binary(max_size=60) | states().map(encode).map(lambda content: content[1:]))
 def test_sound_records_of_nonsense(content: bytes) -> None:
     """What has the right checksum and no meaning is refused as well, with no other exception."""
@@ -166,6 +176,34 @@ def test_sound_records_of_nonsense(content: bytes) -> None:
             read(content)
         except Unreadable:
             pass
+
+
+NESTED = b"\x91" * 100_000
+HUGE = (float("inf"), 1e300, 2**63, -1, b"1", True, None)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        NESTED,
+        *(msgpack([key, 0, EMPTY_SNAPSHOT, []]) for key in (2**40, 2**64 - 1, "text", b"k" * 65, [], None)),
+        *(msgpack([b"", life, EMPTY_SNAPSHOT, []]) for life in HUGE),
+        *(msgpack([b"", 0, [EMPTY_SNAPSHOT[0], [[[0] * 8, generation, []]]], []]) for generation in HUGE),
+        *(msgpack([b"", 0, EMPTY_SNAPSHOT, [[b"a", [], [], None, [], crashes, False]]]) for crashes in HUGE),
+        msgpack([b"", 0, [[[[[b"a", [b"healthy", 0, b""]]], b""]], [[[0] * 8, 0, []]]], []]),
+    ],
+)
+def test_sound_records_of_what_nobody_can_go_on_from(content: bytes) -> None:
+    """Nested without end, a key that is none, a count that ends, a source's state as a label: refused at once."""
+    with pytest.raises(Unreadable, match="makes no sense"):
+        decode(content)
+
+
+@pytest.mark.parametrize("content", [NESTED, *(msgpack([[0, [], generation, []]]) for generation in HUGE)])
+def test_steps_that_nobody_can_make(content: bytes) -> None:
+    """The same for steps."""
+    with pytest.raises(Unreadable, match="makes no sense"):
+        replay(State(b""), content)
 
 
 @given(WHOLE, st.lists(st.tuples(WHOLE, st.sampled_from(["show", "acknowledge", "prove"])), max_size=5))

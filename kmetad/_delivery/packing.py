@@ -30,6 +30,13 @@ def untext(value: bytes) -> str:
     return value.decode("utf-8", "surrogatepass")
 
 
+def counted(value: Any) -> int:
+    """A number that kmetad itself counts up. Raises TypeError for what is none, or too large to be written again."""
+    if type(value) is not int or not 0 <= value < 1 << 62:
+        raise TypeError("a count is a whole number")
+    return value
+
+
 def _number(value: int) -> bytes:
     return b"%d" % value
 
@@ -65,7 +72,7 @@ def _state(value: SourceState) -> Packed:
 
 def _unstate(packed: Packed) -> SourceState:
     status, faults, error = packed
-    return SourceState(untext(status), int(faults), untext(error))  # type: ignore[arg-type]
+    return SourceState(untext(status), counted(faults), untext(error))  # type: ignore[arg-type]
 
 
 _VALUES: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
@@ -171,21 +178,21 @@ def pack_snapshots(snapshots: Sequence[Snapshot]) -> Packed:
 def unpack_snapshots(packed: Packed) -> list[Snapshot]:
     """The snapshots, sharing their parts as they did."""
     table, rows = packed
-    parts: dict[int, tuple[Mapping[str, Any], str | Mapping[str, str]]] = {}
+    parts: dict[tuple[str, int], tuple[Mapping[str, Any], str | Mapping[str, str]]] = {}
     snapshots = []
     for places, generation, swapped in rows:
         values: dict[str, Mapping[str, Any]] = {}
         origins: dict[str, str | Mapping[str, str]] = {}
         for (kind, part), at in zip(SUBJECTS, places, strict=True):
-            if at not in parts:
-                parts[at] = _unpack_part(kind.type, table[at])
-            values[part], speakers = parts[at]
+            if (kind.type, at) not in parts:
+                parts[kind.type, at] = _unpack_part(kind.type, table[at])
+            values[part], speakers = parts[kind.type, at]
             if speakers:
                 origins[kind.type] = speakers
         snapshots.append(
             Snapshot(
                 **values,
-                generation=int(generation),
+                generation=counted(generation),
                 swapped=unpack_swapped(swapped),
                 origins=MappingProxyType(origins),
             )

@@ -26,6 +26,7 @@ import msgspec
 from kmetad._delivery.cursor import Cursor
 from kmetad._delivery.packing import (
     Packed,
+    counted,
     pack_changes,
     pack_shown,
     pack_snapshots,
@@ -52,7 +53,8 @@ _encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 
 
-_SENSELESS = (ValueError, TypeError, LookupError, AttributeError, msgspec.MsgspecError)
+_SENSELESS = (ValueError, TypeError, LookupError, AttributeError, RecursionError, msgspec.MsgspecError)
+_LONGEST_KEY = 64  # of BLAKE2
 
 
 class Unreadable(ValueError):
@@ -137,6 +139,8 @@ def decode(content: memoryview | bytes) -> State:
     """What was encoded. Raises Unreadable."""
     try:
         digest_key, life, packed, rows = _decode(content)
+        if type(digest_key) is not bytes or len(digest_key) > _LONGEST_KEY:
+            raise TypeError("a key is bytes, and few of them")
         snapshots = unpack_snapshots(packed)
         lanes = []
         for name, match, ignore, at, may_hold, crashes, in_tell in rows:
@@ -147,11 +151,11 @@ def decode(content: memoryview | bytes) -> State:
                     tuple(map(untext, match)),
                     tuple(map(untext, ignore)),
                     cursor,
-                    int(crashes),
+                    counted(crashes),
                     bool(in_tell),
                 )
             )
-        return State(bytes(digest_key), int(life), snapshots[0], lanes)
+        return State(digest_key, counted(life), snapshots[0], lanes)
     except _SENSELESS as error:
         raise _no_sense(error) from None
 
@@ -207,7 +211,7 @@ def replay(state: State, content: memoryview | bytes) -> None:
             if kind == _MOVED:
                 changes, generation, swapped = values
                 newest = apply(state.last, unpack_changes(changes))
-                state.last = replace(newest, generation=int(generation), swapped=unpack_swapped(swapped))
+                state.last = replace(newest, generation=counted(generation), swapped=unpack_swapped(swapped))
                 continue
             lane = state.lanes[values[0]]
             if kind == _SHOWN and lane.cursor is not None:
