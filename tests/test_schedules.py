@@ -71,7 +71,7 @@ def enter(
 
 def apply(key: str) -> Line:
     """The plugin has done a part of it."""
-    return {"what": "apply", "lane": "one", "key": ["label", key]}
+    return {"what": "apply", "lane": "one", "keys": [["label", key]]}
 
 
 def end(how: str = "return", took: float = 0.0) -> Line:

@@ -100,7 +100,7 @@ class Model:
         """Apply one change."""
         if self._applied == self._meets_at:
             self._meet()
-        World.journal.write("apply", lane=self._name, key=[type_, key])
+        World.journal.write("apply", lane=self._name, keys=[[type_, key]])
         self._applied += 1
 
     def finish(self) -> None:

@@ -77,9 +77,16 @@ class Belief:
         holds = {**self.holds, **{key: new for key, (_, new) in changes.items()}}
         return replace(self, holds={key: value for key, value in holds.items() if value is not None})
 
-    def acknowledged(self, now: Values, told: Told) -> Belief:
+    def newest(self, told: Told) -> Values:
+        """What there is, if that is all that is owed."""
+        now = {**(self.known or {}), **{key: new for key, (_, new) in told.items()}}
+        return {key: value for key, value in now.items() if value is not None}
+
+    def acknowledged(self, told: Told) -> Belief:
         """The delivery was."""
-        return Belief(now, holds=self.holds, unwritten=replace(self.showed(told), unwritten=None))
+        return Belief(
+            self.newest(told), holds=self.holds, unwritten=replace(self.showed(told), unwritten=None)
+        )
 
     def showed(self, told: Told) -> Belief:
         """It was, and no more is known."""
@@ -88,11 +95,18 @@ class Belief:
             shown[key] = (*shown.get(key, ()), new)
         return replace(self, shown=shown)
 
-    def refused(self, now: Values, told: Told, *, fault: bool, attempts: int) -> Belief:
+    def ahead(self, told: Told) -> Belief:
+        """If it was shown what this delivery says that it was."""
+        owed = self.owed(self.newest(told))
+        return self.showed(
+            {key: (None, old) for key, (old, new) in told.items() if owed.get(key) != (old, new)}
+        )
+
+    def refused(self, told: Told, *, fault: bool, attempts: int) -> Belief:
         """The plugin didn't take the delivery."""
         faults = self.faults + fault
         if fault and faults == attempts:
-            return replace(self.showed(told), tries=0, faults=0, parked_at=now)
+            return replace(self.showed(told), tries=0, faults=0, parked_at=self.newest(told))
         return replace(self.showed(told), faults=faults)
 
     def of_another_life(self, covered: Callable[[Key], bool]) -> Belief:
@@ -117,6 +131,7 @@ class _Lane:
         self.attempts = attempts
         self.timeout = timeout
         self.match: tuple[str, ...] = ()
+        self.counts: Counter[str] = Counter()
         self.there = False
         """In this life."""
         self.beliefs = [Belief()]
@@ -133,7 +148,10 @@ class _Lane:
         self.hook = ""
         """``start``, ``enter`` or ``stop``, while it runs."""
         self.stopped = False
-        self.now: Values = {}
+        self.now: Values | None = {}
+        """What it was called with; None if that isn't known."""
+        self.may_be_ahead = False
+        """Whether it may have been about to be called when the daemon ended, with nobody knows what."""
         self.told: Told = {}
         self.applied: list[Key] = []
         self.delivered = False
@@ -205,10 +223,9 @@ class Judge:
         """What the volumes hold."""
         return {key: value for states in self._states.values() for key, value in states[-1].items()}
 
-    def unsettled(self, set_aside: Iterable[str] = ()) -> list[str]:
-        """Of each lane that has not come to where the volumes are, what is missing."""
+    def unsettled(self, truth: Values, set_aside: Iterable[str] = ()) -> list[str]:
+        """Of each lane that has not come to where the volumes are (``truth``), what is missing."""
         found = []
-        truth = self.truth()
         for lane in self.lanes.values():
             if not lane.there or lane.name in set_aside:
                 continue
@@ -294,7 +311,9 @@ class Judge:
             self.counts["set aside"] += aside
             self.counts["had to be set aside"] += lane.surely >= CRASHES
             self.counts["ended within a hook"] += lane.hook in ("start", "enter")
-            if lane.started and not lane.hook and not lane.stopped:
+            unheard = lane.started and not lane.hook and not lane.stopped
+            lane.may_be_ahead = unheard and lane.now is None
+            if unheard and lane.now is not None:
                 lane.far_fetched += _different(
                     belief.showed(belief.owed(lane.mine(now)))
                     for belief in (*lane.beliefs, *lane.far_fetched)
@@ -332,23 +351,28 @@ class Judge:
         order = [(type_ != "source", type_, key) for type_, key, _, _ in line["told"]]
         if len(told) != len(line["told"]) or order != sorted(order):
             raise Broken("sources first, then by type and key, each once: that isn't so")
-        before = self._values(line["before"])
+        before = lane.mine(self._values(line["before"])) if "before" in line else None
         fitting, objections = self._fitting(lane, lane.beliefs, told, before, line["attempt"])
-        if not fitting and lane.far_fetched:
-            fitting, _ = self._fitting(lane, lane.far_fetched, told, before, line["attempt"])
+        if not fitting:
+            far_fetched = lane.far_fetched
+            if lane.may_be_ahead:
+                far_fetched = [belief.ahead(told) for belief in lane.beliefs if belief.known is not None]
+            fitting, _ = self._fitting(lane, far_fetched, told, before, line["attempt"])
             self.counts["ended before a hook"] += bool(fitting)
+        lane.may_be_ahead = False
         if not fitting:
             raise Broken("\n".join(objections))
         lane.beliefs, lane.far_fetched = fitting, []
         for any_lane in self.lanes.values():
             any_lane.of_before = []  # all that was taken over is on disk by now
         lane.told = told
-        self.counts["deliveries"] += 1
-        self.counts["keys"] += len(told)
-        self.counts["retries"] += line["attempt"] > 1
+        for counts in (self.counts, lane.counts):
+            counts["deliveries"] += 1
+            counts["keys"] += len(told)
+            counts["retries"] += line["attempt"] > 1
 
     def _fitting(
-        self, lane: _Lane, beliefs: Iterable[Belief], told: Told, before: Values, attempt: int
+        self, lane: _Lane, beliefs: Iterable[Belief], told: Told, before: Values | None, attempt: int
     ) -> tuple[list[Belief], list[str]]:
         """Those beliefs that agree with a delivery, and why the others don't."""
         fitting, objections = [], []
@@ -356,16 +380,16 @@ class Judge:
             if belief.known is None:
                 objections.append("it never began, so there is nothing that it may be told")
                 continue
-            owed = belief.owed(lane.now)
+            owed = belief.owed(belief.newest(told) if lane.now is None else lane.now)
             if owed != told:
                 objections.append(
                     f"if {_text_of(belief)},\n  it is owed {_text(owed)},\n  and was told {_text(told)}"
                 )
-            elif lane.mine(before) != belief.known:
-                objections.append(f"if {_text_of(belief)}, `previous` isn't {_text(lane.mine(before))}")
+            elif before not in (None, belief.known):
+                objections.append(f"if {_text_of(belief)}, `previous` isn't {_text(before)}")
             elif attempt != belief.tries + 1:
                 objections.append(f"this is try {belief.tries + 1}, and it was told {attempt}")
-            elif belief.parked_at == lane.now and not self._changed(lane):
+            elif belief.parked_at is not None and belief.parked_at == lane.now and not self._changed(lane):
                 objections.append("its lane is parked, and nothing has changed")
             else:
                 fitting.append(replace(belief, tries=attempt, parked_at=None))
@@ -385,18 +409,20 @@ class Judge:
             )
         self._generation = max(self._generation, line["generation"])
         lane.hook = line["what"]
+        lane.now, lane.applied = None, []
+        if "now" not in line:
+            return
         now = self._values(line["now"])
         lane.seen_before = dict(lane.seen)
         self._find(lane, now)
         lane.now = lane.mine(now)
-        lane.applied = []
 
     def _hear_apply(self, lane: _Lane, line: Line) -> None:
-        type_, name = line["key"]
-        key = type_, name
-        lane.applied.append(key)
+        """``keys``: without them, all that it was told."""
+        keys = [(type_, key) for type_, key in line["keys"]] if "keys" in line else [*lane.told]
+        lane.applied += keys
         if lane.hook == "enter":
-            self._apply(lane, {key: lane.told[key]})
+            self._apply(lane, {key: lane.told[key] for key in keys})
 
     def _apply(self, lane: _Lane, changes: Told) -> None:
         lane.beliefs = [belief.applied(changes) for belief in lane.beliefs]
@@ -429,11 +455,8 @@ class Judge:
                 lane.surely = 0
 
     def _end_delivery(self, lane: _Lane, perhaps: bool, surely: bool, fault: bool) -> None:
-        taken = [belief.acknowledged(lane.now, lane.told) for belief in lane.beliefs]
-        refused = [
-            belief.refused(lane.now, lane.told, fault=fault, attempts=lane.attempts)
-            for belief in lane.beliefs
-        ]
+        taken = [belief.acknowledged(lane.told) for belief in lane.beliefs]
+        refused = [belief.refused(lane.told, fault=fault, attempts=lane.attempts) for belief in lane.beliefs]
         if surely:
             lane.beliefs, lane.unsure, lane.surely = taken, refused, 0
             lane.delivered = True

@@ -130,13 +130,16 @@ class Player:
         deadline = time.monotonic() + DEADLINE
         while True:
             self._survive()
-            settled = self._until(lambda: not self.judge.unsettled(self._set_aside()), 0.3)
+            settled = self._until(lambda: not self._missing(), 0.3)
             if settled and not self._set_aside():
                 return
             if forgiving and (self._set_aside() or (self.judge.parked() and not self.plan.wakes)):
                 self._restart(Restart("TERM", False, False, None))
             if time.monotonic() > deadline:
-                raise Broken("they never settled:\n" + "\n".join(self.judge.unsettled(self._set_aside())))
+                raise Broken("they never settled:\n" + "\n".join(self._missing()))
+
+    def _missing(self) -> list[str]:
+        return self.judge.unsettled(self.judge.truth(), self._set_aside())
 
     # -- the Pod ------------------------------------------------------------------------
 
