@@ -609,8 +609,8 @@ def test_nudges_do_not_pile_up() -> None:
     for number in range(5000):
         rig.becomes(app=str(number))
         rig.lane.tell("on_app_start", lambda: None)
-    assert rig.lane._nudges.qsize() == 1
-    assert len(rig.lane._told) == 1000
+    assert rig.lane._inbox._nudges.qsize() == 1
+    assert len(rig.lane._inbox.told) == 1000
     leave.set()
     rig.end()
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 from kmetad._delivery.calls import Answer, Calls
 from kmetad._delivery.cursor import Cursor
+from kmetad._delivery.inbox import Inbox
 from kmetad._delivery.match import Filter
 from kmetad._delivery.news import News
 from kmetad._delivery.pace import Pace
@@ -26,9 +25,6 @@ from kmetad.events import AnyChange, Batch
 from kmetad.metadata import Snapshot
 from kmetad.status import LaneState as Doing
 from kmetad.status import LaneStatus
-
-_UNHEARD = 1000
-"""So many calls of ``tell`` wait for a hook to return, at most; older ones are forgotten."""
 
 
 class Instance(Protocol):
@@ -71,13 +67,7 @@ class Lane:
         self._came_to = came_to
         self._uniform = uniform
         self._clock = clock
-        self._newest: News | None = None
-        self._looked_at: News | None = None
-        self._unseen_since = 0.0
-        self._offered_at = 0.0
-        self._told: deque[tuple[str, Callable[[], None]]] = deque(maxlen=_UNHEARD)
-        self._nudges: SimpleQueue[None] = SimpleQueue()
-        self._stopping = False
+        self._inbox = Inbox(clock=clock)
         self._started = False
         self._begun: Callable[[], None] = lambda: None
         self._doing: Doing = "starting"
@@ -97,11 +87,7 @@ class Lane:
 
     def offer(self, news: News) -> None:
         """This is the newest now."""
-        self._offered_at = self._clock()
-        if self._newest is self._looked_at:
-            self._unseen_since = self._offered_at
-        self._newest = news
-        self._nudge()
+        self._inbox.offer(news)
 
     def tell(self, hook: str, call: Callable[[], None]) -> None:
         """Have ``call`` called on the lane's thread, as the hook of that name: after ``on_start``, between deliveries.
@@ -109,13 +95,11 @@ class Lane:
         In the order in which it was asked for; also what was asked for before ``stop``. What
         it raises is logged, and it isn't tried again.
         """
-        self._told.append((hook, call))
-        self._nudge()
+        self._inbox.tell(hook, call)
 
     def stop(self) -> None:
         """Deliver nothing more, and call the plugin's ``on_stop`` when its present hook has returned."""
-        self._stopping = True
-        self._nudge()
+        self._inbox.stop()
 
     def join(self, timeout: float) -> bool:
         """Wait for the end, so many seconds at most. False if the plugin is still in a hook."""
@@ -172,11 +156,6 @@ class Lane:
             last_fault=self._calls.last_fault,
         )
 
-    def _nudge(self) -> None:
-        # One that nobody has taken yet will do: whoever takes it sees all that is there by then.
-        if self._nudges.empty():
-            self._nudges.put(None)
-
     # -- on the lane's thread -------------------------------------------------------
 
     def _run(self) -> None:
@@ -193,10 +172,10 @@ class Lane:
     def _begin(self) -> Cursor | None:
         """``on_start``, until it succeeds. None if kmetad stops before it did."""
         self._attempt = 0
-        while not self._stopping:
-            newest = self._newest
+        while not self._inbox.stopping:
+            newest = self._inbox.newest
             if newest is None:
-                self._nudges.get()
+                self._inbox.wait()
                 continue
             self._doing = "starting"
             self._attempt += 1
@@ -215,28 +194,30 @@ class Lane:
     def _deliver_until_stop(self, cursor: Cursor) -> None:
         """For ever, or until so much was shown in vain that the plugin begins anew."""
         parked_at: Snapshot | None = None
-        while not self._stopping and not self._memory.forgotten:
-            if self._told:
+        inbox = self._inbox
+        while not inbox.stopping and not self._memory.forgotten:
+            if inbox.told:
                 self._pass_on()
-            newest = self._newest
-            if newest is None or newest is self._looked_at:
-                self._nudges.get()
+            newest = inbox.unseen()
+            if newest is None:
+                inbox.wait()
             elif parked_at is not None and not self._filter(diff(parked_at, newest.current)):
-                self._looked_at = newest  # noise wakes no parked lane
+                inbox.look_at(newest)  # noise wakes no parked lane
             else:
                 parked_at = self._catch_up(cursor, newest)
 
     def _catch_up(self, cursor: Cursor, newest: News) -> Snapshot | None:
         """Deliver until it is acknowledged. Answers where it gave up, if it did."""
+        inbox = self._inbox
         faults = self._attempt = 0
         calm = not (self.pace.debounce or self.pace.splay)
-        while not self._stopping and not self._memory.forgotten:
+        while not inbox.stopping and not self._memory.forgotten:
             changes = self._changes(cursor, newest)
             if changes and not calm:
                 self._settle()
-                newest, calm = self._newest or newest, True
+                newest, calm = inbox.unseen() or newest, True
                 continue
-            self._looked_at = newest
+            inbox.look_at(newest)
             if not changes:
                 self._memory.acknowledge(newest, silently=True)
                 self._settled(newest.current)
@@ -260,7 +241,7 @@ class Lane:
                 self._doing = "parked"
                 return newest.current
             self._back_off(answer, self._attempt)
-            newest = self._newest or newest
+            newest = inbox.unseen() or newest
         return None
 
     def _changes(self, cursor: Cursor, newest: News) -> tuple[AnyChange, ...]:
@@ -277,25 +258,17 @@ class Lane:
 
     def _pass_on(self) -> None:
         """Call what ``tell`` was given, once ``on_start`` has succeeded."""
-        while self._started and self._told:
-            self._calls.call(*self._told.popleft(), told=True)
+        while self._started and self._inbox.told:
+            self._calls.call(*self._inbox.told.popleft(), told=True)
 
     def _settle(self) -> None:
         """Wait for a burst to end: ``debounce`` seconds of quiet, ``max_wait`` at most; then ``splay``."""
         self._doing = "settling"
         pace = self.pace
         if pace.debounce:
-            deadline = self._unseen_since + pace.max_wait
-            while not self._stopping:
-                now = self._clock()
-                until = min(self._offered_at + pace.debounce, deadline)
-                if until <= now:
-                    break
-                try:
-                    self._nudges.get(timeout=until - now)
-                except Empty:
-                    continue
-                self._pass_on()
+            while (left := self._inbox.settles_at(pace) - self._clock()) > 0 and not self._inbox.stopping:
+                if self._inbox.wait(left):
+                    self._pass_on()
         if pace.splay:
             self._sleep(self._uniform(0.0, pace.splay))
 
@@ -311,9 +284,6 @@ class Lane:
         """Not longer than it takes ``stop`` to come; of other nudges ``tell``'s are heeded, the newest waits."""
         deadline = self._clock() + seconds
         self._pass_on()
-        while not self._stopping and (left := deadline - self._clock()) > 0:
-            try:
-                self._nudges.get(timeout=left)
-            except Empty:
-                return
-            self._pass_on()
+        while not self._inbox.stopping and (left := deadline - self._clock()) > 0:
+            if self._inbox.wait(left):
+                self._pass_on()
