@@ -22,10 +22,6 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     every: float = 40.0
 
 
-_NEVER_BEFORE = 10.0
-"""Seconds: by then all have acknowledged something, so none is set aside."""
-
-
 class Plugin:
     """See the module."""
 
@@ -34,7 +30,9 @@ class Plugin:
         self._name = context.name
         self._random = Random()
         self._journal = Journal(options.journal)
-        self._dies_at = time.monotonic() + max(_NEVER_BEFORE, self._random.expovariate(1 / options.every))
+        # By the earliest all have acknowledged something, so none is set aside.
+        lives = max(options.every / 4, self._random.expovariate(1 / options.every))
+        self._dies_at = time.monotonic() + lives
         self._journal.write("made", pid=os.getpid())
 
     @hookimpl

@@ -1,4 +1,4 @@
-"""Schedules of faults (``tests.soak``): some of them, and that their judge would object."""
+"""``make soak`` in short: some schedules of faults, a few seconds of storm; and that their judge would object."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.soak.journal import Line
 from tests.soak.oracle import Broken, Judge
 from tests.wrapper.wrapped import UNMEASURED
 
-COUNT = 40
+COUNT = 60
 """Of 2,000 that ``make soak`` plays."""
 
 Labels = dict[str, str]
@@ -25,12 +25,22 @@ C: Labels = {"app": "c", "tier": "1"}
 
 def test_some_schedules() -> None:
     """Whatever raises, hangs, is slow or dies, and wherever the daemon is killed: law 4 holds."""
-    command = [sys.executable, "-m", "tests.soak.schedules", "--count", str(COUNT), "--jobs", "2"]
+    command = [sys.executable, "-m", "tests.soak.schedules", "--count", str(COUNT), "--jobs", "4"]
     done = subprocess.run(
         command, env=environment(UNMEASURED), capture_output=True, text=True, timeout=2 * DEADLINE
     )
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-5_000:]
     assert f"{COUNT} schedules" in done.stdout.splitlines()[-1]
+
+
+def test_a_short_storm() -> None:
+    """Under the real supervisor, with a daemon that dies: nothing lost, nothing told again, the app untouched."""
+    command = [sys.executable, "-m", "tests.soak.storm", "--minutes", "0.05", "--every", "2"]
+    done = subprocess.run(
+        command, env=environment(UNMEASURED), capture_output=True, text=True, timeout=DEADLINE
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "none missing" in done.stdout
 
 
 def life(*, alone: bool = False, lagging: bool = False, match: tuple[str, ...] = ()) -> Line:
