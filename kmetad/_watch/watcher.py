@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from kmetad._diff import diff
 from kmetad._sources.content import Source
@@ -21,6 +22,10 @@ from kmetad._watch.system import system_hints
 from kmetad.errors import SourceLost, SourceUnreadable
 from kmetad.events import Batch
 from kmetad.metadata import Snapshot, SourceState, SourceStatus
+
+if TYPE_CHECKING:
+    from kmetad._sources.file import File
+    from kmetad._watch.aside import Aside, News
 
 RESCAN_SECONDS = 300.0
 POLL_SECONDS = 1.0
@@ -72,6 +77,7 @@ class Watch:
         self._polled: set[_Followed] = set()
         self._readings: list[Reading] = [followed.reading for followed in self._followed]
         self._told: list[Reading] = []  # the readings that the snapshot was made of
+        self._aside: Aside | None = None
         self._batches = self._run()
 
     def __iter__(self) -> Watch:
@@ -96,6 +102,17 @@ class Watch:
     def stop(self) -> None:
         """End the iteration, also while it waits. From any thread or signal handler."""
         self._hints.stop()
+
+    def beside(self, file: File, known: bytes | None, told: Callable[[News], object]) -> None:
+        """Watch a file, too, that says nothing of the Pod. Before the iteration begins.
+
+        ``told`` is called, on the iterating thread, when its content is another than
+        ``known`` (None: nothing is), and from then on whenever it differs from what was told last.
+        While it can't be read it is told why, as a text, and looked for once a second.
+        """
+        from kmetad._watch.aside import Aside
+
+        self._aside = Aside(file, known, told, self._hints)
 
     def _run(self) -> Generator[Batch]:
         """Wait, read, compare, tell. The first batch holds everything as added."""
@@ -146,13 +163,15 @@ class Watch:
                 self._polled.discard(followed)
             else:
                 self._polled.add(followed)
+        if self._aside is not None:
+            self._aside.heed(hint, now, modest=bool(self._polled))
         return looked
 
     def _worth_a_look(self, hint: Hint) -> list[_Followed]:
         """Of many sources the few that a hint is about, and those that are polled."""
         if hint.everything or hint.mounts:
             return self._followed
-        named = [followed for path in hint.touched | hint.ended for followed in self._by_path[path]]
+        named = [followed for path in hint.touched | hint.ended for followed in self._by_path.get(path, ())]
         return named + [followed for followed in self._polled if followed not in named]
 
     def _compare(self) -> Batch:
@@ -160,9 +179,11 @@ class Watch:
         return Batch(diff(self.snapshot, current, suspects), self.snapshot, current, time.time_ns())
 
     def _patience(self, next_rescan: float) -> float:
-        """How long to sleep, in seconds: to the rescan, or to the next look at a source that is lost."""
-        polls = (f.next_poll for f in self._polled if f.next_poll is not None)
-        return max(0.0, min(polls, default=next_rescan) - self._clock())
+        """How long to sleep, in seconds: to the rescan, or to the next look at what is lost."""
+        polls = [f.next_poll for f in self._polled]
+        if self._aside is not None:
+            polls.append(self._aside.next_poll)
+        return max(0.0, min((at for at in polls if at is not None), default=next_rescan) - self._clock())
 
 
 class _Followed:
@@ -226,7 +247,7 @@ class _Followed:
 
     def is_elsewhere(self) -> bool:
         """Whether the path leads to another directory than the one that is watched (mounted over, replaced)."""
-        return self.path is not None and self._identity != _identity(self.path)
+        return self.path is not None and self._identity != identity(self.path)
 
     def _read(self) -> str:
         """Watch and read. Answers why the kernel gives no notifications, or nothing if it does."""
@@ -246,7 +267,7 @@ class _Followed:
         """Ask for notifications. Answers why there are none, unless the source itself is to blame."""
         assert self.path is not None
         try:
-            self._identity = _identity(self.path)
+            self._identity = identity(self.path)
             self._hints.add(self.path, swapped=swapped)
         except OSError as error:
             if error.errno in _EXHAUSTED:
@@ -269,7 +290,8 @@ class _Followed:
         self.state = SourceState(status, before.faults + fault, error)
 
 
-def _identity(path: str) -> tuple[int, int] | None:
+def identity(path: str) -> tuple[int, int] | None:
+    """Which directory a path leads to now; None if to none."""
     try:
         entry = os.stat(path)
     except OSError:
