@@ -52,6 +52,16 @@ def test_load(tmp_path: Path) -> None:
         file.write_bytes(data)
         loaded = load(str(file))
         assert (loaded.config.log.level, loaded.problems, loaded.file) == ("debug", (), str(file))
+        assert loaded.content == data
+
+
+def test_load_what_was_read_before(tmp_path: Path) -> None:
+    """Whatever is in the file by now, if it is there at all; faults are told of it all the same."""
+    file = tmp_path / "kmetad.toml"
+    loaded = load(str(file), b'[log]\nlevel = "debug"\n')
+    assert (loaded.config.log.level, loaded.problems, loaded.file) == ("debug", (), str(file))
+    (problem,) = load(str(file), b"\n\xff").problems
+    assert str(problem).startswith(f"{file}:2: it isn't UTF-8")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +84,7 @@ def test_unreadable(tmp_path: Path, name: str, message: str) -> None:
     loaded = load(path)
     assert [str(problem) for problem in loaded.problems] == [path + message]
     assert loaded.fatal
-    assert loaded.config == Config()
+    assert (loaded.config, loaded.content) == (Config(), None)
 
 
 def test_no_utf8(tmp_path: Path) -> None:

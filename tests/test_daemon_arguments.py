@@ -12,14 +12,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kmetad._daemon.arguments import Arguments, parse
-from kmetad._daemon.signals import Signals
+from kmetad._daemon.signals import Signals, left_in
 
 numbers = st.none() | st.integers(0, 10**6)
 
 
 @given(
     st.builds(
-        Arguments, st.text(), st.booleans(), st.booleans(), numbers, numbers, st.none() | st.integers(-20, 19)
+        Arguments,
+        config=st.text(),
+        strict=st.booleans(),
+        verbose=st.booleans(),
+        link=numbers,
+        memory=numbers,
+        niceness=st.none() | st.integers(-20, 19),
+        content=numbers,
+        signals=numbers,
+        check=st.booleans(),
+        wrapped=st.booleans(),
     )
 )
 def test_there_and_back(arguments: Arguments) -> None:
@@ -60,6 +70,25 @@ def test_with_a_deadline(signals: Signals) -> None:
     assert signals.get(0.01) is None
     signals.put(7)
     assert signals.get(0) == 7
+
+
+def test_handed_over(signals: Signals) -> None:
+    """What has come is answered; what comes later waits for the next program, or is in the pipe for it."""
+    signal.raise_signal(signal.SIGUSR1)
+    signals.put(7)
+    assert signals.left() == {signal.SIGUSR1, 7}
+    assert signals.left() == set()
+    try:
+        pipe = signals.hand_over()
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR2)
+        assert signals.get(0) is None
+        assert signal.SIGUSR2 in signal.sigpending()
+        signals.put(9)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGUSR1, signal.SIGUSR2))
+    assert left_in(os.dup(pipe)) == {9, signal.SIGUSR2}
+    assert left_in(os.dup(pipe)) == set()
+    os.set_blocking(pipe, True)
 
 
 def test_as_before() -> None:

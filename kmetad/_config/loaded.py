@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kmetad._config.model import Config
 from kmetad._config.problems import Problem
@@ -18,6 +18,8 @@ class Loaded:
     """In file order."""
     file: str | None = None
     """None where there is no file."""
+    content: bytes | None = field(default=None, repr=False)
+    """What was in the file, byte by byte; None where there is none, or it can't be read."""
 
     @property
     def fatal(self) -> bool:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
-from kmetad._daemon.arguments import parse
+from kmetad._daemon.arguments import Arguments, parse
+from kmetad._daemon.signals import left_in
 
+_ENDING = {signal.SIGTERM, signal.SIGINT}
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _SIGKILL = 9
 
@@ -14,17 +17,24 @@ _SIGKILL = 9
 def main() -> int:
     """Run it to its end; answers its exit code."""
     arguments = parse(sys.argv[1:])
+    _have_signals(arguments)
     for descriptor in (arguments.link, arguments.memory):
         if descriptor is not None:
             os.set_inheritable(descriptor, False)  # what a plugin starts doesn't get them
-    if arguments.link is not None:
+    if arguments.link is not None or arguments.check:
         _end_with_parent()
     _have_streams()
-    from kmetad import _daemon
     from kmetad._config import load
 
+    loaded = load(arguments.config or None, _taken(arguments.content))
+    if arguments.check:
+        from kmetad._daemon.checking import check
+
+        return check(loaded, wrapped=arguments.wrapped)
+    from kmetad import _daemon
+
     return _daemon.run(
-        load(arguments.config or None),
+        loaded,
         environ=os.environ,
         strict=arguments.strict,
         verbose=arguments.verbose,
@@ -32,6 +42,30 @@ def main() -> int:
         memory=arguments.memory,
         niceness=arguments.niceness,
     )
+
+
+def _taken(descriptor: int | None) -> bytes | None:
+    """All that is in a file, which is closed."""
+    if descriptor is None:
+        return None
+    with open(descriptor, "rb") as file:
+        file.seek(0)  # whoever wrote it, or read it before, shares the position
+        return file.read()
+
+
+def _have_signals(arguments: Arguments) -> None:
+    """Until the daemon listens: HUP doesn't end what is just being read, and TERM ends it, also as process 1.
+
+    That has no default action; and an exception might be swallowed by whatever is imported just then.
+    """
+    signal.signal(signal.SIGHUP, lambda _number, _frame: None)
+    if arguments.link is None:
+        for number in _ENDING:
+            signal.signal(number, lambda came, _frame: os._exit(128 + came))
+    if arguments.signals is not None:
+        for came in left_in(arguments.signals) & _ENDING:
+            sys.exit(128 + came)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGHUP, *_ENDING))
 
 
 def _end_with_parent() -> None:

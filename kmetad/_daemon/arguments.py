@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from kmetad._supervisor import interpreter
 
+_FLAGS = ("strict", "verbose", "check", "wrapped")
+_NUMBERS = ("link", "memory", "niceness", "content", "signals")
+
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
@@ -23,12 +26,20 @@ class Arguments:
     """The descriptor of the file with the lanes' state."""
     niceness: int | None = None
     """The process's before it was raised; None: it is as it was inherited."""
+    content: int | None = None
+    """The descriptor of a file with what the TOML is to be taken to hold; None: it is to be read."""
+    signals: int | None = None
+    """The descriptor of a pipe: signals that came too late for the daemon before this one (``Signals.hand_over``)."""
+    check: bool = False
+    """Only check it (``kmetad._daemon.checking``)."""
+    wrapped: bool = False
+    """With ``check``, which has no link: an app is wrapped."""
 
     def argv(self) -> list[str]:
         """The whole command line, with the interpreter."""
         argv = [sys.executable, *interpreter.options(), "-m", "kmetad._daemon", "--config", self.config]
-        argv += [f"--{name}" for name in ("strict", "verbose") if getattr(self, name)]
-        for name in ("link", "memory", "niceness"):
+        argv += [f"--{name}" for name in _FLAGS if getattr(self, name)]
+        for name in _NUMBERS:
             value = getattr(self, name)
             if value is not None:
                 argv += [f"--{name}", str(value)]
@@ -36,7 +47,7 @@ class Arguments:
 
     def exec(self) -> None:
         """Replace this process; the descriptors stay open."""
-        for descriptor in (self.link, self.memory):
+        for descriptor in (self.link, self.memory, self.content, self.signals):
             if descriptor is not None:
                 os.set_inheritable(descriptor, True)
         argv = self.argv()
@@ -49,11 +60,11 @@ def parse(argv: list[str]) -> Arguments:
     words = iter(argv)
     for word in words:
         name = word.removeprefix("--")
-        if name in ("strict", "verbose"):
+        if name in _FLAGS:
             found[name] = True
         elif name == "config":
             found[name] = next(words, "")
-        elif name in ("link", "memory", "niceness"):
+        elif name in _NUMBERS:
             found[name] = int(next(words, ""))
         else:
             raise ValueError(f"{word} is no option of kmetad's daemon")

@@ -36,8 +36,35 @@ class Signals:
         """As if it had come: any number from 0 to 255. From any thread."""
         os.write(self._write, bytes((number,)))
 
+    def left(self) -> set[int]:
+        """What has come and nobody has got."""
+        left = set()
+        while (number := self.get(0)) is not None:
+            left.add(number)
+        return left
+
+    def hand_over(self) -> int:
+        """Leave what comes from here on to the program that this one is replaced with (``left_in``).
+
+        It is blocked, which outlives an exec; what another thread takes meanwhile is in the pipe, whose
+        descriptor is answered.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._before)
+        return self._read
+
     def restore(self) -> None:
         """Handle them as before."""
         signal.set_wakeup_fd(-1)
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+
+def left_in(descriptor: int) -> set[int]:
+    """What came while this program took the place of another; the pipe is closed."""
+    os.set_blocking(descriptor, False)  # a child that was only forked may have the other end
+    try:
+        return set(os.read(descriptor, select.PIPE_BUF))
+    except BlockingIOError:
+        return set()
+    finally:
+        os.close(descriptor)
