@@ -23,6 +23,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -404,8 +405,9 @@ def play_all(seeds: Iterable[int], jobs: int) -> Iterator[Played]:
     """Play them, so many at a time, on a file system in memory, as volumes of the kubelet are."""
     parent = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     directory = tempfile.mkdtemp(prefix="kmetad-schedules-", dir=parent)
-    with get_context("fork").Pool(jobs, gc.freeze) as pool:  # frozen: nothing of it is copied into each child
-        yield from pool.imap_unordered(partial(play, directory=directory), seeds)
+    # Frozen: nothing of what is there is copied into each child.
+    with ProcessPoolExecutor(jobs, get_context("fork"), gc.freeze) as pool:
+        yield from pool.map(partial(play, directory=directory), seeds)
     try:
         os.rmdir(directory)
     except OSError:
