@@ -18,7 +18,7 @@ _BINARY_SI = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 _DECIMAL_NAMES = {exponent: name for name, exponent in _DECIMAL_SI.items()}
 _BINARY_NAMES = ("", *_BINARY_SI)
 _MAX_BINARY = (2**63 - 1) * _NANO  # "Parsing does cap a binarySI quantity, silently, at 2^63-1"
-_MAX_DIGITS = 1000  # of the number and of the exponent's value: no text may cost much memory or time
+_MAX_DIGITS = 1000  # of a number, an exponent, and an amount: no text may cost much memory or time
 _DIGITS = frozenset("0123456789")  # str.isdigit() would take other scripts' digits too
 
 _EXPONENT, _DECIMAL, _BINARY = "DecimalExponent", "DecimalSI", "BinarySI"  # as apimachinery names them
@@ -164,6 +164,8 @@ def _parse(text: str) -> tuple[int, str]:
     else:
         shift -= exponent
     nano = -(-amount // 10**shift)  # up: "if you want some resources, you should get some resources"
+    if nano >= 10**_MAX_DIGITS:  # its canonical form couldn't be read again
+        raise _wrong(text)
     if format_ == _BINARY:
         nano = min(nano, _MAX_BINARY)
         if nano < _NANO:

@@ -93,7 +93,7 @@ def test_canonical_form(text: str, canonical: str) -> None:
     "text",
     ["", " ", "-", "+", ".", "Gi", "m", "1 ", " 1", "1\n", "1 m", "1KiB", "1K", "1ki", "1mi", "1MI", "1e", "1e+", "e3"]
     + ["1e1.5", "1ee3", "1e3m", "1.2.3", "--1", "+-1", "1,5", "1_000", "0x10", "inf", "NaN", "١", "1²", "1\0", "1e²"]
-    + ["1e99999999999999", "1e-99999999999999", "9" * 5000, "1." + "0" * 5000],
+    + ["1e99999999999999", "1e-99999999999999", "9" * 5000, "1." + "0" * 5000, "1e991", "9" * 999 + "e999"],
 )  # fmt: skip
 def test_no_quantity(text: str) -> None:
     """Anything else is refused, however long, as a ValueError that says what is expected."""
@@ -101,6 +101,14 @@ def test_no_quantity(text: str) -> None:
         Quantity(text)
     assert isinstance(caught.value, (KmetadError, ValueError))
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("text", ["1e990", "9" * 991, "9" * 801 + "e190", "-" + "9" * 973 + "E", "1e-1000"])
+def test_the_largest_and_the_smallest(text: str) -> None:
+    """Whatever can be read can be written, and read again."""
+    quantity = Quantity(text)
+    assert Quantity(str(quantity)) == quantity
+    assert pickle.loads(pickle.dumps(quantity)) == quantity
 
 
 def test_no_text() -> None:
