@@ -262,7 +262,8 @@ def test_unmounted_and_mounted_again(daemon: Callable[..., Witness], tmp_path: P
     over.write(labels={"n": "4"})
     kmetad.now(n="4")
     unmount()
-    kmetad.now(n="3")  # the one below
+    batch = kmetad.now(n="3")  # the one below
+    assert batch["sources"] == {"podinfo": ["healthy", "healthy"]}
     mounted.label("n", "5")
     kmetad.now(n="5")
 
@@ -295,7 +296,7 @@ def test_deleted_and_replaced(daemon: Callable[..., Witness], volume: Volume, tm
     other.write(labels={"n": "3"})
     os.rename(volume.path, tmp_path / "old")
     os.rename(other.path, volume.path)
-    kmetad.now(n="3")
+    assert kmetad.now(n="3")["states"]["podinfo"][1] >= 2
     volume.label("n", "4")
     kmetad.now(n="4")
 

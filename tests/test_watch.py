@@ -352,6 +352,60 @@ def test_overflow_reads_everything_again(tmp_path: Path) -> None:
     ]
 
 
+def overflow(directory: Path) -> None:
+    """Make more notifications in a plain directory that is watched than the kernel keeps."""
+    (directory / "a").write_text("")
+    there, back = os.fsencode(directory / "a"), os.fsencode(directory / "b")
+    for _ in range(int(Path("/proc/sys/fs/inotify/max_queued_events").read_text()) // 4 + 1):
+        os.rename(there, back)  # two each, never equal to the one before
+        os.rename(back, there)
+
+
+def test_watched_anew_after_an_overflow(tmp_path: Path) -> None:
+    """That a directory went may be among what the kernel dropped; one with the same inode is heard of all the same."""
+    (tmp_path / "busy").mkdir()
+    volume = Volume(tmp_path / "v")
+    volume.write(labels={"n": "1"})
+    inode = os.stat(volume.path).st_ino
+    busy = source(tmp_path / "busy", "busy", kind="files")
+    with ended_by_deadline(Watch([source(tmp_path / "v"), busy])) as watched:
+        next(watched)
+        overflow(tmp_path / "busy")
+        volume.remove()
+        (tmp_path / "v").mkdir()
+        if os.stat(volume.path).st_ino != inode:
+            pytest.skip("this file system gives no inode twice")
+        volume.write(labels={"n": "2"})
+        next(batch for batch in watched if batch.current.sources["podinfo"].faults)
+        volume.label("n", "3")
+        next(batch for batch in watched if batch.current.labels == {"n": "3"})
+
+
+@pytest.mark.parametrize("anew", [False, True], ids=["another one", "made anew"])
+def test_replaced_between_two_looks(anew: bool, tmp_path: Path) -> None:
+    """A directory that went and came before anybody looked was away all the same: from healthy to healthy."""
+    volume = Volume(tmp_path / "v")
+    volume.write(labels={"n": "1"})
+    other = Volume(tmp_path / "other")
+    other.write(labels={"n": "1"})
+    with ended_by_deadline(Watch([source(tmp_path / "v")])) as watched:
+        next(watched)
+        if anew:
+            volume.remove()
+            volume.write(labels={"n": "1"})
+        else:
+            os.rename(tmp_path / "v", tmp_path / "old")
+            os.rename(tmp_path / "other", tmp_path / "v")
+        batch = next(watched)
+        assert [(c.old, c.new) for c in batch.changes] == [
+            (kmetad.SourceState(), kmetad.SourceState(faults=1))
+        ]
+        Volume(tmp_path / "v").label("n", "2")
+        batch = next(watched)
+        assert told(batch) == [("label", "n", "1", "2")]
+        assert batch.current.sources["podinfo"] == kmetad.SourceState(faults=1)
+
+
 def test_slow_rescan_heals_what_nobody_told(tmp_path: Path) -> None:
     """A lost wake-up costs a rescan's time and nothing else; it is no fault."""
     volume = Volume(tmp_path / "v")

@@ -83,7 +83,7 @@ class Daemon:
             else:
                 try:
                     self._told(*message)
-                except (TypeError, ValueError) as error:
+                except Exception as error:  # a plugin may have written it
                     say(f"the daemon said {message[0]}, which can't be understood: {error}")
 
     def tell(self, kind: str, *values: Any) -> None:

@@ -109,8 +109,10 @@ class Supervisor:
         if info is not None and (info.si_signo != signals.CHLD or signals.was_sent(info)):
             self._take(info.si_signo, from_terminal=not signals.was_sent(info))
         if info is not None and info.si_signo == signals.CHLD:
-            self._daemon.listen()
-            self._reap()
+            try:
+                self._daemon.listen()
+            finally:
+                self._reap()  # one SIGCHLD may stand for the app's end too, and no other comes
         self._drain()
         now = time.monotonic()
         if self._daemon.due is not None and now >= self._daemon.due:

@@ -152,7 +152,7 @@ class Watch:
                 followed.look(now, anew=True, lost_hints=lost)
             elif followed.path in hint.ended:
                 followed.unwatch()  # one made anew at the path may well have the same inode
-                followed.look(now)
+                followed.look(now, replaced=True)
             elif followed.path in hint.touched:
                 followed.look(now)
             elif followed.next_poll is None or now < followed.next_poll or not followed.poll(now):
@@ -205,14 +205,22 @@ class _Followed:
         """What was read last, and how the source is."""
         return self.source.name, self.state, self.content
 
-    def look(self, now: float, *, anew: bool = False, lost_hints: bool = False) -> None:
+    def look(
+        self, now: float, *, anew: bool = False, lost_hints: bool = False, replaced: bool = False
+    ) -> None:
         """Have it watched, read it, and judge its health.
 
-        Watched before it is read, so that nothing falls between. ``anew``: the path
-        may lead to another directory than the one that is watched.
+        Watched before it is read, so that nothing falls between. ``anew``: the path may
+        lead to another directory than the one that is watched, or the kernel may have
+        dropped the watch and lost the notification that says so. ``replaced``: the
+        directory that was watched is no longer there.
         """
-        if anew and (self._watched is None or self.is_elsewhere()):
-            self.unwatch()
+        if anew:
+            replaced = replaced or (self._identity is not None and self.is_elsewhere())
+            if replaced or self._watched is None:
+                self.unwatch()
+            else:
+                self._watch(swapped=self._watched)
         status: SourceStatus = "healthy"
         faults: tuple[str, ...] = ()
         try:
@@ -227,14 +235,19 @@ class _Followed:
                 status, faults = "unreadable", self.content.unreadable + faults
             elif exhausted:
                 status, faults = "polling", (exhausted, *faults)
-        self._judge(status, "; ".join(faults), lost_hints)
+        # One that was there and is there again had a fault between, if nobody has counted it yet.
+        returned = replaced and self.state.speaks and status in ("healthy", "polling")
+        self._judge(status, "; ".join(faults), lost_hints or returned)
         # A source that isn't watched for whatever reason is looked at again soon.
         unwatched = self.path is not None and self._watched is None
         self.next_poll = now + POLL_SECONDS if unwatched or status != "healthy" else None
 
     def poll(self, now: float) -> bool:
         """Once a second while it is lost or unwatched: the cheapest look that can tell. True if it was read."""
-        if self.state.status == "polling" and self._watch(swapped=self.source.swapped):
+        if self.state.status == "polling":
+            if not self._watch(swapped=self.source.swapped):
+                self.look(now)
+                return True
             try:
                 same = self.source.fingerprint() == self.content.fingerprint
             except (SourceLost, SourceUnreadable):
@@ -266,6 +279,7 @@ class _Followed:
     def _watch(self, *, swapped: bool) -> str:
         """Ask for notifications. Answers why there are none, unless the source itself is to blame."""
         assert self.path is not None
+        self._watched = None
         try:
             self._identity = identity(self.path)
             self._hints.add(self.path, swapped=swapped)
@@ -282,11 +296,12 @@ class _Followed:
             self._hints.remove(self.path)
         self._watched = None
 
-    def _judge(self, status: SourceStatus, error: str, lost_hints: bool) -> None:
+    def _judge(self, status: SourceStatus, error: str, passed: bool) -> None:
+        """``passed``: there was a fault that is over already."""
         before = self.state
-        if (status, error) == (before.status, before.error) and not lost_hints:
+        if (status, error) == (before.status, before.error) and not passed:
             return
-        fault = lost_hints or bool(error)
+        fault = passed or bool(error)
         self.state = SourceState(status, before.faults + fault, error)
 
 

@@ -126,6 +126,40 @@ def test_a_daemon_that_runs_out_of_memory(toml: Toml, tmp_path: Path) -> None:
         assert wrapped.wait() == 5
 
 
+BABBLING = """
+import marshal, os
+from kmetad import hookimpl
+
+MESSAGES = [
+    ("signal",), ("signal", 2**40), ("signal", -5), ("signal", 99), ("signal", "HUP"), ("signal", None),
+    ("run",), ("run", 5), ("variable",), ("variable", 1, 2), ("restart", 1, 2), ("hello", 1), ("nothing",),
+]
+
+class Plugin:
+    @hookimpl
+    def kmetad_on_start(self, snapshot):
+        words = open("/proc/self/cmdline").read().split("\\0")
+        link = int(words[words.index("--link") + 1])
+        os.write(link, b"(\\xff\\xff\\xff\\x0f")
+        os.write(link, b"no packet of ours")
+        for message in MESSAGES:
+            os.write(link, marshal.dumps((1, *message), 2))
+        os.write(link, marshal.dumps((1, "signal", USR1), 2))
+"""
+
+
+def test_a_daemon_that_talks_nonsense(toml: Toml, tmp_path: Path) -> None:
+    """A plugin writes into the socket to the supervisor whatever it likes; what makes sense of it is heard."""
+    (tmp_path / "babbling.py").write_text(BABBLING.replace("USR1", str(USR1)))
+    options = toml('[plugins.babbling]\npath = "DIR/babbling.py"\n')
+    with Wrapped(app(f"record('app', [{USR1}]); {RECORD}"), options=options) as wrapped:
+        wrapped.ready()
+        assert wrapped.line() == f"app {USR1}"
+        wrapped.send(TERM)
+        assert wrapped.until(f"app {TERM}")
+        assert wrapped.wait() == 5
+
+
 def test_limits_are_the_daemons_alone(before: tuple[str, ...]) -> None:
     """Its niceness and what the kernel kills first; the app's and the wrapper's stay."""
     with Wrapped(app(RECORD), before=before) as wrapped:
