@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from io import TextIOWrapper
 from typing import Any
 
@@ -29,6 +29,7 @@ from kmetad._delivery.lanes import Lanes
 from kmetad._delivery.match import Filter
 from kmetad._delivery.memory import Memory
 from kmetad._sources.content import NOTHING, Source
+from kmetad._sources.file import File
 from kmetad._watch import Watch
 from kmetad.errors import OWN_FAILURE, SourceError
 
@@ -36,8 +37,8 @@ _DIED = 0
 """In the queue of signals: a thread of kmetad's ended by itself."""
 _STOP = 255
 """Likewise: the supervisor wants the daemon to end, or has gone. No signal has such a number."""
-_CHECKED = 254
-"""Likewise: a new configuration was checked."""
+_RENEWAL = 254
+"""Likewise: there is something to do about a new configuration."""
 
 
 def run(
@@ -112,14 +113,19 @@ def run(
     status_socket.start()
     if wrapped is not None:
         wrapped.listen(made, lambda: signals.put(_STOP), log)
-    watcher = threading.Thread(target=_watch, args=(watch, lanes, wrapped), name="kmetad-watch", daemon=True)
-    watcher.start()
-    ends = _wait(
-        signals,
+    renewal = Renewal(
+        loaded,
         lambda: loaded.file or (find(None, environ) if supervisor is None else None),
+        lambda: signals.put(_RENEWAL),
         own.refused,
         log,
+        wrapped=supervisor is not None,
     )
+    if loaded.file is not None:
+        watch.beside(File(loaded.file), loaded.content, renewal.seen)
+    watcher = threading.Thread(target=_watch, args=(watch, lanes, wrapped), name="kmetad-watch", daemon=True)
+    watcher.start()
+    code = _wait(signals, renewal, log)
     seconds = config.run.drain_timeout
     if supervisor is not None and supervisor.stop_within is not None:
         seconds = supervisor.stop_within
@@ -128,14 +134,24 @@ def run(
     lanes.stop(seconds)
     watcher.join(max(0.0, deadline - time.monotonic()))
     status_socket.close()
-    if ends != OWN_FAILURE:  # whose lanes crashed is for the successor to count
+    if code != OWN_FAILURE:  # whose lanes crashed is for the successor to count
         remembered.hand_over()
     log.info("kmetad.stopped")
-    if isinstance(ends, int):
-        return ends
+    if code is None and signals.left() & {signal.SIGTERM, signal.SIGINT, _STOP}:
+        code = 0  # it was told to end while it stopped for another
+    if code is not None:
+        return code
     if supervisor is None or supervisor.hear_no_more():
-        strict = strict and supervisor is None  # an app that runs by now isn't left without a daemon
-        Arguments(ends.file or "", strict, verbose, link, remembered.fd, niceness).exec()
+        Arguments(
+            config=renewal.file or "",
+            strict=strict and supervisor is None,  # an app that runs by now isn't left without a daemon
+            verbose=verbose,
+            link=link,
+            memory=remembered.fd,
+            niceness=niceness,
+            content=renewal.content,
+            signals=signals.hand_over(),
+        ).exec()
     return 0
 
 
@@ -146,16 +162,10 @@ def _redirect_stdout() -> None:
         sys.stdout.reconfigure(line_buffering=True)
 
 
-def _wait(
-    signals: Signals, file: Callable[[], str | None], refused: Callable[[Sequence[str]], None], log: Any
-) -> int | Renewal:
-    """Sleep until kmetad has to end: the exit code, or the new configuration to start anew with.
-
-    ``file`` answers where that would be; ``refused`` is told why one doesn't come into force.
-    """
-    renewal: Renewal | None = None
+def _wait(signals: Signals, renewal: Renewal, log: Any) -> int | None:
+    """Sleep until kmetad has to end: the exit code, or None where there is a new configuration to start anew with."""
     while True:
-        received = signals.get()
+        received = signals.get(renewal.patience())
         if received == _DIED:
             return OWN_FAILURE
         if received == _STOP:
@@ -164,20 +174,10 @@ def _wait(
         if received in (signal.SIGTERM, signal.SIGINT):
             log.info("kmetad.stopping", signal=signal.Signals(received).name)
             return 0
-        if received == signal.SIGHUP and renewal is not None:
-            renewal.outdated = True
-        elif received == signal.SIGHUP or (renewal is not None and received == _CHECKED and renewal.outdated):
-            renewal = Renewal(file(), lambda: signals.put(_CHECKED))
-            renewal.start()
-        elif received == _CHECKED and renewal is not None:
-            if not renewal.faults:
-                log.info("config.reloading", file=renewal.file)
-                return renewal
-            refused(renewal.faults)
-            for fault in renewal.faults:
-                log.error("config.fault", fault=fault)
-            log.error("config.kept", reason="the new configuration has faults; the one before stays in force")
-            renewal = None
+        if received == signal.SIGHUP:
+            renewal.ask()
+        if renewal.proceed():
+            return None
 
 
 def _watch(watch: Watch, lanes: Lanes, wrapped: Wrapped | None) -> None:

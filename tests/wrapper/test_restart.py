@@ -272,8 +272,9 @@ def test_a_value_that_no_environment_can_hold(volume: Volume, toml: Toml) -> Non
         assert "BIG" in wrapped.told("BIG")
 
 
-def test_a_new_configuration_is_for_the_next_start(volume: Volume, toml: Toml) -> None:
-    """HUP to the daemon reads it again; the app that runs goes on as it is."""
+@pytest.mark.parametrize("asked", [True, False], ids=["HUP", "by itself"])
+def test_a_new_configuration_is_for_the_next_start(asked: bool, volume: Volume, toml: Toml) -> None:
+    """The daemon reads it again when the file changes, or HUP comes; the app that runs goes on as it is."""
     code = f"say('setting', os.environ['SETTING']); record('app', [{TERM}])"
     text = TOML.format("").replace("env = {", 'env = { SETTING = "old",')
     with Wrapped(app(code), options=toml(text)) as wrapped:
@@ -281,7 +282,8 @@ def test_a_new_configuration_is_for_the_next_start(volume: Volume, toml: Toml) -
         it, daemon = wrapped.ready(), wrapped.daemon()
         wrapped.told("kmetad.started")
         toml(text.replace('"old"', '"new"'))
-        os.kill(daemon, HUP)
+        if asked:
+            os.kill(daemon, HUP)
         wrapped.told("kmetad.started")
         assert stat_of(it)
         assert daemon in children(wrapped.pid)
