@@ -11,7 +11,7 @@ PROJECTS := pyproject.toml $(PLUGINS:=/pyproject.toml)
 unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test bench soak fix clean
+.PHONY: help demo test bench soak fuzz fix clean
 
 help: ## this list
 	@awk -F ': .*## ' '/^[a-z]+:.* ## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,9 @@ bench: $(VENV)/bench.done ## measure kmetad beside other watchers (about three m
 
 soak: $(VENV)/dev.done ## 2,000 schedules of faults, then a storm of ten minutes (a quarter of an hour)
 	$(BIN)/python -m tests.soak
+
+fuzz: $(VENV)/soak.done ## a million inputs for each reader of bytes that others may write (a quarter of an hour)
+	$(BIN)/python -m tests.soak.fuzz
 
 fix: $(VENV)/dev.done ## format, and mend what ruff can
 	$(BIN)/ruff check --fix .
