@@ -15,7 +15,7 @@ import pytest
 
 from kmetad._watch.hints import Hint
 from kmetad._watch.inotify import PLAIN_MASK, SWAPPED_MASK, InotifyHints
-from tests.namespaces import own
+from tests.namespaces import limited
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
 
@@ -316,6 +316,6 @@ print(*hints.wait(10).touched)
 def test_nothing_left_is_an_error(tmp_path: Path) -> None:
     """With no instance (EMFILE), or no watch (ENOSPC), a directory can't be added; later the same backend can."""
     os.symlink("..1", tmp_path / "..data_tmp")
-    command = [*own("user"), sys.executable, "-c", EXHAUSTED, tmp_path]
+    command = [*limited(), sys.executable, "-c", EXHAUSTED, tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout.split() == [str(errno.EMFILE), str(errno.ENOSPC), str(tmp_path)], done.stderr
