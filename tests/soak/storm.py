@@ -35,6 +35,9 @@ WARM_SECONDS = 5.0
 """Of a daemon's life: until then its figures don't count."""
 DEADLINE = 60.0
 """Seconds after which what has to come when all is still counts as lost."""
+MOST_GROWTH = 1.2
+"""What the last quarter holds, by the first. The C library takes some minutes to have all the room that it needs
+for the odd pieces of so many threads; what leaks at this pace has grown many times over."""
 
 _NAMES = [f"v{number:02}" for number in range(VOLUMES)]
 
@@ -113,6 +116,9 @@ class Storm:
                 lambda: self.judge.unsettled(truth),
             )
             self._end()
+            for what, one in self.trends().items():
+                if one.last > MOST_GROWTH * one.first:
+                    raise Broken(f"not flat: {what}: {one}")
         finally:
             for swapper in self._swappers:
                 swapper.kill()
