@@ -8,6 +8,7 @@
     ├── AppError             a plugin asks for something of the app, and it can't be had
     ├── DecodeError          a watched file isn't what Kubernetes writes (a ValueError)
     ├── FieldPathError       no such field path in Kubernetes (a ValueError)
+    ├── FieldMissing         a text needs a field that isn't known now (a LookupError)
     ├── QuantityError        no Kubernetes quantity (a ValueError)
     └── SourceError          a source can't be read now
         ├── SourceLost           it isn't there
@@ -60,6 +61,14 @@ class DecodeError(KmetadError, ValueError):
 
 class FieldPathError(KmetadError, ValueError):
     """The text names no field that Kubernetes offers to a Pod."""
+
+
+class FieldMissing(KmetadError, LookupError):
+    """A text can't be filled in, for there are no such fields now: ``paths``."""
+
+    def __init__(self, paths: tuple[str, ...]) -> None:
+        super().__init__(f"there is no {' and no '.join(paths)} now, and no default")
+        self.paths = paths
 
 
 class QuantityError(KmetadError, ValueError):

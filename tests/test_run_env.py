@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from kmetad._config.template import parse_template
-from kmetad._daemon.environment import LONGEST, Environment, encode, render, unfit
+
+from kmetad._daemon.environment import LONGEST, Environment, encode, unfit
 from kmetad.metadata import Resource, Snapshot
 from kmetad.quantity import Quantity
 
@@ -70,7 +70,7 @@ def test_render(text: str, rendered: str) -> None:
             }
         ),
     )
-    assert render(parse_template(text), snapshot) == rendered
+    assert parse_template(text).render(snapshot) == rendered
 
 
 def test_what_is_not_known_is_left_out() -> None:

@@ -19,7 +19,8 @@ import argparse
 import sys
 from typing import Any
 
-from kmetad._cli import choose, podview
+from kmetad import podview
+from kmetad._cli import choose
 from kmetad.metadata import Snapshot
 
 

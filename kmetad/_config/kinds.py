@@ -16,7 +16,6 @@ from msgspec import Meta
 from kmetad._config.fields import FIELD_EXPECTED, RESOURCE_EXPECTED, env_field, resource, volume_field
 from kmetad._config.problems import Wrong, did_you_mean, nearest, one_of, quoted
 from kmetad._config.signals import nearest_signal, signal_name, signal_number
-from kmetad._config.template import Template, parse_template
 from kmetad._config.units import (
     format_duration,
     format_size,
@@ -28,6 +27,7 @@ from kmetad._config.units import (
 from kmetad.errors import FieldPathError, QuantityError
 from kmetad.events import TYPES
 from kmetad.quantity import Quantity
+from kmetad.template import Template, parse_template
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from kmetad.metadata import Snapshot
 
 if TYPE_CHECKING:
-    from kmetad._config.template import Template
+    from kmetad.template import Template
 
 LONGEST = 128 * 1024 - 1
 """Bytes of ``NAME=value``: MAX_ARG_STRLEN of execve(2), with its NUL, where pages are 4 KiB."""
@@ -49,11 +49,10 @@ class Environment:
         texts: dict[str, str] = {}
         faults: dict[str, str] = {}
         for variable, template in self._templates.items():
-            missing = [path for path in template.paths if snapshot.get(path) is None]
-            if missing:
+            if missing := template.missing(snapshot):
                 faults[variable] = f"left out, for there is no {' and no '.join(missing)} now"
             else:
-                texts[variable] = render(template, snapshot)
+                texts[variable] = template.render(snapshot)
         self._faults = faults | self._put(_RUN_ENV, texts)
 
     def take(self, instance: str, variables: Mapping[str, str]) -> dict[str, str]:
@@ -98,11 +97,6 @@ class Environment:
             self._said = everything
             # With the lock held: of two threads that say something, each has to be heard to its end.
             self._say(differs)
-
-
-def render(template: Template, snapshot: Snapshot) -> str:
-    """A text with its fields filled in, each of which is known now."""
-    return "".join(literal + (snapshot.get(path) or "" if path else "") for literal, path in template.parts)
 
 
 def encode(text: str) -> bytes:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmetad._cli import podview
+from kmetad import podview
 from kmetad.metadata import Resource, Snapshot
 from kmetad.quantity import Quantity
 
