@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from kmetad.events import FieldChange as FieldChange
     from kmetad.events import FileChange as FileChange
     from kmetad.events import LabelChange as LabelChange
+    from kmetad.events import Outcome as Outcome
     from kmetad.events import ResourceChange as ResourceChange
     from kmetad.events import SourceChange as SourceChange
     from kmetad.events import TokenChange as TokenChange
     from kmetad.events import TrustChange as TrustChange
     from kmetad.hookspecs import App as App
     from kmetad.hookspecs import Context as Context
+    from kmetad.hookspecs import Fail as Fail
     from kmetad.hookspecs import Retry as Retry
     from kmetad.hookspecs import Skip as Skip
     from kmetad.hookspecs import hookimpl as hookimpl
@@ -66,12 +68,13 @@ _HOMES = {
         "FieldChange",
         "FileChange",
         "LabelChange",
+        "Outcome",
         "ResourceChange",
         "SourceChange",
         "TokenChange",
         "TrustChange",
     ),
-    "kmetad.hookspecs": ("App", "Context", "Retry", "Skip", "hookimpl"),
+    "kmetad.hookspecs": ("App", "Context", "Fail", "Retry", "Skip", "hookimpl"),
     "kmetad.metadata": ("Digest", "Resource", "Snapshot", "SourceState", "Token"),
     "kmetad.quantity": ("Quantity",),
     "kmetad.status": ("Status",),

@@ -7,10 +7,11 @@ status stream.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
-from kmetad.metadata import Digest, Resource, Snapshot, SourceState, Token
+from kmetad.metadata import Digest, Resource, Snapshot, SourceState, Token, nothing
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -210,6 +211,32 @@ class Batch:
                 )
             )
         return "".join(line + "\n" for line in lines)
+
+
+Plain = str | int | float | bool | None
+"""What ``Outcome.detail`` may hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an instance did with a delivery, or with ``kmetad_on_start``: one try."""
+
+    instance: str
+    result: Literal["applied", "failed", "postponed", "skipped"]
+    """Its hooks returned in time; one raised or was late; one raised ``Retry``; one raised ``Skip``."""
+    changes: tuple[AnyChange, ...]
+    """What it was told; empty for ``kmetad_on_start``."""
+    current: Snapshot
+    """What the Pod was then. Told again after a restart, as far as this instance was told of it."""
+    attempt: int
+    started_ns: int
+    """When its first hook was called, in ns since the epoch."""
+    seconds: float
+    """How long they took."""
+    error: str = ""
+    """What was raised, or the reason of ``Retry`` or ``Skip``; empty where it was applied."""
+    detail: Mapping[str, Plain] = field(default_factory=nothing)
+    """What the plugin's hook returned."""
 
 
 _FIRST_NS, _LAST_NS = -62_135_596_800 * 10**9, 253_402_300_800 * 10**9 - 1

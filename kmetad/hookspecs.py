@@ -9,7 +9,7 @@ A hook takes only the arguments that it names. What a hook raises is logged with
 the instance's name, reaches nobody else, and leaves the batch unacknowledged: it
 is delivered again, against what is newest by then (``lane.retry``). The same goes for
 one that returns after ``lane.timeout``. Two exceptions are no faults, but answers:
-``Retry`` and ``Skip``.
+``Retry`` and ``Skip``. A third, ``Fail``, is a fault that was foreseen.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from kmetad.events import (
     FieldChange,
     FileChange,
     LabelChange,
+    Outcome,
+    Plain,
     ResourceChange,
     SourceChange,
     TokenChange,
@@ -67,6 +69,20 @@ class Skip(Exception):
         self.reason = reason
 
 
+class Fail(Exception):
+    """Raised by a hook: what was to be done couldn't be, and ``reason``, a sentence, says why.
+
+    A fault as any other, but one that was foreseen: the log has the reason, without a traceback.
+    ``retry``: whether trying again could help, as ``lane.retry`` says; if not, the lane is parked at once
+    until something changes.
+    """
+
+    def __init__(self, reason: str, *, retry: bool = True) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry = retry
+
+
 _NO_APP = (
     "kmetad wraps no app here that could be signalled or restarted: start the app with `kmetad run -- CMD`, "
     "or name its command in [run]"
@@ -104,12 +120,14 @@ class App:
         """
         raise AppError(self._why)
 
-    def restart(self, reason: str = "") -> None:
+    def restart(self, reason: str = "", *, wait: float | None = None) -> None:
         """Stop it as ``[run]`` says, and start it again with its environment as it is by then.
 
         ``reason`` goes on standard error, behind the instance's name. Asked for in
         ``on_start``, ``on_change`` and the like, it is passed on when the delivery is acknowledged,
-        and not if that fails: then the hook is called again, and can ask again. Raises AppError.
+        and not if that fails: then the hook is called again, and can ask again. With ``wait`` it is
+        passed on at once, and this returns when the app has started anew: after so many seconds at most.
+        Raises AppError, also where it hasn't by then.
         """
         raise AppError(self._why)
 
@@ -128,18 +146,26 @@ class Context:
     """The app that kmetad wraps."""
     status: Callable[[], Status] = lambda: NOT_RUNNING
     """Answers how kmetad itself is: its sources, all instances, why it isn't ready."""
+    covers: Callable[[str, str], bool] = lambda type_, key: True
+    """Answers whether changes of this type (``label``) and key are for this instance, as its ``match`` has it."""
+    timeout: float = 30.0
+    """``lane.timeout``, in seconds: a hook that takes longer has failed."""
 
 
 @hookspec
-def kmetad_on_start(snapshot: Snapshot) -> None:
-    """First of all, with what the Pod is now. Called again until it returns; changes come only after that."""
+def kmetad_on_start(snapshot: Snapshot) -> Mapping[str, Plain] | None:
+    """First of all, with what the Pod is now. Called again until it returns; changes come only after that.
+
+    What it returns is for other instances: ``Outcome.detail``.
+    """
 
 
 @hookspec
-def kmetad_on_change(batch: Batch) -> None:
+def kmetad_on_change(batch: Batch) -> Mapping[str, Plain] | None:
     """Something changed: all changes of one delivery together, after the hooks for its single changes.
 
-    When it and they have returned, the batch is acknowledged.
+    When it and they have returned, the batch is acknowledged. What it returns is for other
+    instances: ``Outcome.detail``.
     """
 
 
@@ -198,6 +224,16 @@ def kmetad_on_app_exit(code: int, signal: int, starts: int) -> None:
 
     ``starts`` is that of its start. Likewise. What is left of kmetad's life after the last
     exit is ``run.drain_timeout`` for everything together, ``kmetad_on_stop`` included.
+    """
+
+
+@hookspec
+def kmetad_on_applied(outcome: Outcome) -> None:
+    """Another instance was told something, and this is what it did with it: each try, whatever became of it.
+
+    Of several outcomes of one instance that come meanwhile the newest counts. After a restart of
+    kmetad the last one of each instance comes again. Between two deliveries, after
+    ``kmetad_on_start`` returned. Called again, as ``lane.retry`` says, until it returns, or there is a newer one.
     """
 
 

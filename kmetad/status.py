@@ -38,6 +38,23 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
+class Tried:
+    """What an instance did with what it was told last."""
+
+    time_ns: int
+    """When its first hook was called, in ns since the epoch."""
+    result: Literal["applied", "failed", "postponed", "skipped"]
+    seconds: float
+    """How long its hooks took."""
+    changes: int
+    """How many it was told of; 0 for ``on_start``."""
+    error: str = ""
+    """What was raised, or the reason of ``Retry`` or ``Skip``."""
+    detail: Mapping[str, str | int | float | bool | None] = field(default_factory=nothing)
+    """What the plugin said of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class LaneStatus:
     """One plugin instance and what it knows. Counts are of this life of the daemon."""
 
@@ -68,6 +85,8 @@ class LaneStatus:
     crashes: int = 0
     """How many times in a row the daemon died in one of its hooks."""
     last_fault: Fault | None = None
+    last: Tried | None = None
+    """The last try; None before ``on_start`` was called."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from tests.cli import DEADLINE, Running, environment, eventually, kmetad
 
 SCENES = [
     ("~ label       version            v1 → v2", "⇒ labels: told the load balancer: version=v2"),
-    ("+ annotation  log-level          debug", "⇒ notes: set the app's log-level to debug"),
+    ("+ annotation  log-level          debug", "⇒ log-level: process PID logs at debug now, with no restart"),
     ("~ resource    app.limits.cpu     500m → 1500m", "⇒ limits: sized the worker pool for 1500m"),
     ("~ token       token              until 20", "⇒ session: logged in again with the new token"),
     ("~ file        settings/greeting  changed", "⇒ app: the app re-read its settings: bonjour"),
@@ -54,7 +54,8 @@ def test_every_scene_with_what_the_plugin_did(own: dict[str, str], tmp_path: Pat
     lines = [line.strip() for line in done.stdout.splitlines()]
     for change, deed in SCENES:
         at = next(at for at, line in enumerate(lines) if line.startswith(change))
-        assert re.fullmatch(re.escape(deed) + r" \(\d+ ms\)", lines[at + 1])
+        pattern = re.escape(deed).replace("PID", r"\d+")
+        assert re.fullmatch(pattern + r" \(\d+ ms\)", lines[at + 1])
     assert "kmetad demo --keep" in done.stdout.partition("Try next")[2]
     assert list(tmp_path.iterdir()) == []
     assert processes_of(tmp_path) == []
@@ -100,7 +101,8 @@ def test_a_kept_demo_is_changed_from_a_second_terminal(own: dict[str, str], tmp_
         kept.out.until("--simulate")
         for assignment, change, deed in (
             ("metadata.labels['tier']=gold", "+ label       tier", "told the load balancer: tier=gold"),
-            ("metadata.annotations['log-level']=a=b", "debug → a=b", "set the app's log-level to a=b"),
+            ("metadata.labels['sum']=a=b", "+ label       sum", "told the load balancer: sum=a=b"),
+            ("metadata.annotations['log-level']=warning", "debug → warning", "logs at warning now"),
             ("app.limits.cpu=2", "1500m → 2", "sized the worker pool for 2"),
             ("limits.memory=1Gi", "256Mi → 1Gi", "sized the worker pool for 1Gi"),
         ):

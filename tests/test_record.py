@@ -149,7 +149,7 @@ def test_a_record_that_is_cut_is_noticed(state: State, data: st.DataObject) -> N
     ("record", "why"),
     [
         (b"\x7fELF" + bytes(100), "no record of kmetad"),
-        (b"kmtd\x02\0\0\0" + bytes(100), "of version 2; this kmetad reads version 1"),
+        (b"kmtd\x01\0\0\0" + bytes(100), "of version 1; this kmetad reads version 2"),
         (frame(b"x", seed=7), "checksum"),
     ],
 )

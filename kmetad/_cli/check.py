@@ -132,6 +132,7 @@ def _warnings(config: Config, snapshot: Snapshot, instances: dict[str, Instance]
         *_of_lanes(config),
         *_of_state(config),
         *_config.pending(config),
+        *(sentence for instance in instances.values() for sentence in advice.of_plugin(instance, snapshot)),
     ]
 
 

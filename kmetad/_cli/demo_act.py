@@ -26,8 +26,6 @@ def sentence(rule: str, change: dict[str, str]) -> str:
         return "logged in again with the new token"
     if rule == "limits":
         return f"sized the worker pool for {new or 'no limit'}"
-    if rule == "notes":
-        return f"set the app's {key} to {new}" if new else f"took the app's {key} back"
     return f"told the load balancer: {key}={new}" if new else f"told the load balancer: no {key} any more"
 
 

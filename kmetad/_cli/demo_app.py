@@ -1,9 +1,10 @@
-"""The demo's app: it greets as its settings say, and reads them again on HUP. No part of kmetad.
+"""The demo's app: it greets as its settings say, and logs at the level that it is told. No part of kmetad.
 
-Run as a program of its own: ``demo_app.py DIR``.
+Run as a program of its own: ``demo_app.py DIR``. On HUP it reads its settings again, on USR1 its level.
 """
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -11,18 +12,30 @@ import time
 
 
 def main(directory: str) -> None:
-    """Read the settings, offer a pid file as daemons do, and wait for HUP."""
+    """Read the settings, offer a pid file as daemons do, and wait for signals."""
+    logging.basicConfig(filename=f"{directory}/app.log", level="INFO", format="%(levelname)s %(message)s")
 
-    def reload(*_: object) -> None:
+    def report(rule: str, did: str, *change: str) -> None:
+        told = {"plugin": rule, "did": did, "changes": [change], "ns": time.time_ns()}
+        with open(f"{directory}/deeds", "a") as deeds:  # a FIFO
+            deeds.write(json.dumps(told) + "\n")
+
+    def read_settings(*_: object) -> None:
         with open(f"{directory}/settings/greeting") as file:
             greeting = file.read().strip()
-        with open(f"{directory}/app.log", "a") as log:
-            log.write(f"the greeting is {greeting!r} now\n")
-        with open(f"{directory}/deeds", "a") as deeds:  # a FIFO
-            did = {"plugin": "app", "did": f"the app re-read its settings: {greeting}", "ns": time.time_ns()}
-            deeds.write(json.dumps({**did, "changes": [["file", "settings/greeting"]]}) + "\n")
+        logging.info("the greeting is %r now", greeting)
+        report("app", f"the app re-read its settings: {greeting}", "file", "settings/greeting")
 
-    signal.signal(signal.SIGHUP, reload)
+    def read_level(*_: object) -> None:
+        with open(f"{directory}/log-level") as file:
+            level = file.read().strip()
+        logging.getLogger().setLevel(level.upper())
+        logging.debug("this line is only for those who asked for it")
+        did = f"process {os.getpid()} logs at {level} now, with no restart"
+        report("log-level", did, "annotation", "log-level")
+
+    signal.signal(signal.SIGHUP, read_settings)
+    signal.signal(signal.SIGUSR1, read_level)
     with open(f"{directory}/app.pid.tmp", "w") as file:
         file.write(f"{os.getpid()}\n")
     os.rename(f"{directory}/app.pid.tmp", f"{directory}/app.pid")

@@ -47,14 +47,24 @@ use = "reload"
 match = ["file:settings/*"]
 signal = "HUP"
 pid_file = "{directory}/app.pid"
+
+[plugins.log-level]               # an annotation is the app's switch; what isn't a level is refused
+use = "reload"
+match = ["annotation:log-level"]
+values = {{ "log-level" = ["debug", "info", "warning"] }}
+actions = [
+  {{ write = {{ file = "{directory}/log-level", format = "template", template = "{level}\\n" }} }},
+  {{ signal = "USR1", pid_file = "{directory}/app.pid" }},
+]
 """
+_LEVEL = "{metadata.annotations['log-level']:-info}"
 _RULE = """
 [plugins.{rule}]
 use = "reload"
 match = ["{pattern}"]
-command = {command}
+exec = {command}
 """
-_RULES = {"labels": "label:*", "notes": "annotation:*", "limits": "resource:*", "session": "token:*"}
+_RULES = {"labels": "label:*", "limits": "resource:*", "session": "token:*"}
 
 
 class DemoError(KmetadError):
@@ -260,4 +270,4 @@ def _configuration(directory: str) -> str:
     for rule, pattern in _RULES.items():
         command = json.dumps([sys.executable, "-I", act, directory, rule])
         rules += _RULE.format(rule=rule, pattern=pattern, command=command)
-    return _TOML.format(directory=directory) + rules
+    return _TOML.format(directory=directory, level=_LEVEL) + rules

@@ -12,6 +12,7 @@ from kmetad.metadata import Snapshot
 
 if TYPE_CHECKING:
     from kmetad._config.model import Config
+    from kmetad._plugins import Instance
 
 _PARTS = {change.type: part for change, part in SUBJECTS}
 _SHOWN = 10
@@ -27,6 +28,17 @@ def of_all(config: Config, snapshot: Snapshot) -> list[str]:
     for name, table in config.plugins.items():
         advice += of_match(name, table.match, snapshot)
     return advice
+
+
+def of_plugin(instance: Instance, snapshot: Snapshot) -> list[str]:
+    """What a plugin itself says won't work here, by its method ``advice``, if it has one."""
+    own = getattr(instance.plugin, "advice", None)
+    if own is None:
+        return []
+    try:
+        return [f"plugins.{instance.name}: {sentence}" for sentence in own(snapshot)]
+    except Exception as error:  # a plugin's: whatever it is, it isn't the start's
+        return [f"plugins.{instance.name}: its advice raised {type(error).__name__}: {error}"]
 
 
 def of_app_env(config: Config, instances: Iterable[str]) -> list[str]:

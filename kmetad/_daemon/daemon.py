@@ -86,7 +86,9 @@ def run(
         app=None if wrapped is None else wrapped.status,
         state=None if remembered.disk is None else remembered.disk.status,
     )
-    made, faults = make_lanes(loaded, lanes, remembered, lambda: watch.snapshot, own.status, wrapped)
+    made, instances, faults = make_lanes(
+        loaded, lanes, remembered, lambda: watch.snapshot, own.status, wrapped
+    )
 
     problems = [*map(str, loaded.problems), *faults]
     own.found(problems)
@@ -101,7 +103,7 @@ def run(
 
     signals = Signals((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
     threading.excepthook = lambda ended: _thread_ended(ended, signals, log)
-    journal = Journal(log, loaded, [lane.name for lane in made], wrapped)
+    journal = Journal(log, loaded, instances, wrapped)
     if wrapped is not None:
         wrapped.introduce(loaded, checked=strict)
     lanes.start(

@@ -28,6 +28,7 @@ def make_instance(
     snapshot: Callable[[], Snapshot],
     app: App,
     status: Callable[[], Status] = lambda: NOT_RUNNING,
+    filter_: Filter | None = None,
 ) -> Instance:
     """The plugin of one ``[plugins.NAME]``, found, given its options, and made.
 
@@ -43,7 +44,15 @@ def make_instance(
         raise PluginError(
             f"plugins.{table.name}: {found.origin} takes no options, so {keys} mean nothing to it"
         )
-    context = Context(table.name, _log.get_logger(plugin=table.name), snapshot, app, status)
+    context = Context(
+        table.name,
+        _log.get_logger(plugin=table.name),
+        snapshot,
+        app,
+        status,
+        (filter_ or Filter(table.match)).covers,
+        table.lane.timeout,
+    )
     return make(found, table.name, own, context)
 
 
@@ -54,13 +63,14 @@ def make_lanes(
     snapshot: Callable[[], Snapshot],
     status: Callable[[], Status],
     wrapped: Wrapped | None = None,
-) -> tuple[list[Lane], list[str]]:
-    """A lane for each instance that can be made, and what is wrong with the others.
+) -> tuple[list[Lane], list[Instance], list[str]]:
+    """A lane for each instance that can be made, these instances, and what is wrong with the others.
 
     An instance that ``memory`` knows to have brought the daemon down too often gets none.
     ``wrapped`` is the app, where there is one.
     """
     made: list[Lane] = []
+    instances: list[Instance] = []
     faults: list[str] = []
     tables = loaded.config.plugins
     filters = {name: Filter(table.match, loaded.config.watch.ignore) for name, table in tables.items()}
@@ -72,11 +82,11 @@ def make_lanes(
             continue
         remembered.enter()  # importing it may end the process, too
         try:
-            if wrapped is None:
-                told: Told = make_instance(tables[name], snapshot, App(), status)
-            else:
-                control = wrapped.control(name)
-                told = wrapped.attend(make_instance(tables[name], snapshot, control, status), control)
+            control = None if wrapped is None else wrapped.control(name)
+            instance = make_instance(tables[name], snapshot, control or App(), status, filters[name])
+            told: Told = instance
+            if wrapped is not None and control is not None:
+                told = wrapped.attend(instance, control)
         except (ConfigError, PluginError) as error:
             faults += str(error).splitlines()
             continue
@@ -88,11 +98,13 @@ def make_lanes(
             _pace(tables[name]),
             log,
             remembered=remembered,
+            on_applied=instance.applied if "kmetad_on_applied" in instance.hooks else None,
             entered=lanes.entered,
             came_to=(lambda generation: None) if wrapped is None else wrapped.came_to(name),
         )
         made.append(lane)
-    return made, faults
+        instances.append(instance)
+    return made, instances, faults
 
 
 def _is_set_aside(crashes: int, log: Any) -> bool:

@@ -8,6 +8,7 @@ while plugins are being told.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import kmetad
@@ -21,6 +22,7 @@ from kmetad.metadata import Snapshot
 
 if TYPE_CHECKING:
     from kmetad._daemon.wrapped import Wrapped
+    from kmetad._plugins import Instance
 
 PACE = Pace(debounce=0.02, max_wait=0.2)
 
@@ -33,7 +35,9 @@ class Journal:
 
     name = "kmetad"
 
-    def __init__(self, log: Any, loaded: Loaded, plugins: list[str], wrapped: Wrapped | None = None) -> None:
+    def __init__(
+        self, log: Any, loaded: Loaded, plugins: Sequence[Instance], wrapped: Wrapped | None = None
+    ) -> None:
         self._log = log
         self._loaded = loaded
         self._plugins = plugins
@@ -47,7 +51,7 @@ class Journal:
             version=kmetad.__version__,
             pid=os.getpid(),  # HUP to it has the configuration read again
             config=self._loaded.file or "none: found by convention",
-            plugins=self._plugins,
+            plugins=[plugin.name for plugin in self._plugins],
             sources=list(snapshot.sources),
             labels=len(snapshot.labels),
             annotations=len(snapshot.annotations),
@@ -69,6 +73,8 @@ class Journal:
             sentences += advice.of_no_app(config)
         else:
             sentences += advice.of_app_env(config, self._wrapped.fillers())
+        for plugin in self._plugins:
+            sentences += advice.of_plugin(plugin, snapshot)
         for sentence in sentences:
             self._log.warning("config.advice", advice=sentence)
         self._environment()

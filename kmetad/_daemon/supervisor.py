@@ -25,6 +25,7 @@ class Supervisor:
         self._link.setblocking(True)
         self._saying = threading.Lock()
         self._hearing = threading.Lock()
+        self._news = threading.Condition()
         self.pid = 0
         """The app's, 0 while it doesn't run."""
         self.starts = 0
@@ -59,6 +60,12 @@ class Supervisor:
         )
         thread.start()
 
+    def wait_for_start(self, starts: int, timeout: float) -> bool:
+        """Wait, so many seconds at most, until the app runs after more starts than that. False if it doesn't."""
+        with self._news:
+            self._news.wait_for(lambda: self._ended or (self.pid and self.starts > starts), timeout)
+        return bool(self.pid) and self.starts > starts
+
     def hear_no_more(self) -> bool:
         """Leave what comes from here on to whoever has the link after an exec. False: the end was asked for."""
         self._hearing.acquire()
@@ -87,7 +94,9 @@ class Supervisor:
         if kind == "app_started":
             pid, starts = values
             news = (pid, starts) != (self.pid, self.starts)
-            self.pid, self.starts = pid, starts
+            with self._news:
+                self.pid, self.starts = pid, starts
+                self._news.notify_all()
             if news:
                 told("started", pid, starts)
         elif kind == "app_exited":

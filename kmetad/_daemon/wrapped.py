@@ -136,9 +136,16 @@ class Control(App):
         if not self._supervisor.say("signal", int(signal_number(signal))):
             raise AppError(_GONE)
 
-    def restart(self, reason: str = "") -> None:
+    def restart(self, reason: str = "", *, wait: float | None = None) -> None:
         reason = "".join(c if c.isprintable() else " " for c in reason[:_LONGEST_REASON])
-        if threading.get_ident() == self._delivering_on:
+        if wait is not None:
+            starts = self._supervisor.starts
+            self._restart(reason)
+            if not self._supervisor.wait_for_start(starts, wait):
+                raise AppError(
+                    f"the app has not started anew within {wait:.3g} s; stopping it may take run.stop_timeout"
+                )
+        elif threading.get_ident() == self._delivering_on:
             self._asked.append(reason)
         else:
             self._restart(reason)
@@ -193,13 +200,13 @@ class Attended:
         self.fills = "kmetad_app_env" in instance.hooks
         """Whether it has something for the app's environment."""
 
-    def start(self, snapshot: Snapshot) -> None:
+    def start(self, snapshot: Snapshot) -> Any:
         with self._delivering(), self._filling(snapshot):
-            self._instance.start(snapshot)
+            return self._instance.start(snapshot)
 
-    def deliver(self, batch: Batch) -> None:
+    def deliver(self, batch: Batch) -> Any:
         with self._delivering(), self._filling(batch.current):
-            self._instance.deliver(batch)
+            return self._instance.deliver(batch)
 
     def stop(self) -> None:
         self._instance.stop()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from kmetad._delivery.remembered import Remembered
 from kmetad.events import AnyChange
-from kmetad.hookspecs import Retry, Skip
+from kmetad.hookspecs import Fail, Retry, Skip
 from kmetad.status import Fault
 
 
@@ -17,19 +17,32 @@ from kmetad.status import Fault
 class Answer:
     """How a hook ended."""
 
-    taken: bool
-    """It returned in time, or skipped."""
-    fault: bool = False
-    """It raised, or returned late. Neither taken nor a fault: it asks for later."""
+    result: Literal["applied", "failed", "postponed", "skipped"]
+    """It returned in time; it raised, or returned late; it asks for later; it skipped."""
     after: float | None = None
-    """In so many seconds; None: as ``lane.retry`` says."""
+    """Of ``postponed``: in so many seconds; None: as ``lane.retry`` says."""
+    hopeless: bool = False
+    """Of ``failed``: trying again wouldn't help."""
+    error: str = ""
+    """What it raised, or why it asks for that."""
+    detail: Any = None
+    """What it returned."""
+
+    @property
+    def taken(self) -> bool:
+        """There is nothing to try again."""
+        return self.result in ("applied", "skipped")
+
+    @property
+    def fault(self) -> bool:
+        """It counts as one."""
+        return self.result == "failed"
 
 
 _LONGEST = 2000
 """Characters of an exception's text that are kept; the log has all of it."""
 
-_TAKEN = Answer(taken=True)
-_FAULT = Answer(taken=False, fault=True)
+_APPLIED = Answer("applied")
 
 
 class Calls:
@@ -61,7 +74,7 @@ class Calls:
     def call(
         self,
         hook: str,
-        call: Callable[..., None],
+        call: Callable[..., Any],
         *arguments: Any,
         attempt: int = 1,
         told: bool = False,
@@ -72,31 +85,39 @@ class Calls:
         begun = self._clock()
         self.running = hook, begun
         self._entered()
+        answer = _APPLIED
         try:
-            call(*arguments)
+            returned = call(*arguments)
+            if returned is not None:
+                answer = Answer("applied", detail=returned)
         except Retry as retry:
             self._log.info("plugin.asks_for_later", hook=hook, reason=retry.reason, after=retry.after)
-            return Answer(taken=False, after=retry.after)
+            return Answer("postponed", after=retry.after, error=str(retry.reason)[:_LONGEST])
         except Skip as skip:
             self._log.info("plugin.skipped", hook=hook, reason=skip.reason)
+            answer = Answer("skipped", error=str(skip.reason)[:_LONGEST])
+        except Fail as fail:
+            reason = str(fail.reason)
+            self._log.error("plugin.failed", hook=hook, attempt=attempt, error=reason)
+            return self._fault(hook, reason, hopeless=not fail.retry)
         except BaseException as error:  # a plugin's SystemExit must not end its lane either
             said = _said(error)
-            self._note(hook, said)
             self._log.error("plugin.raised", hook=hook, attempt=attempt, error=said, exc_info=True)
-            return _FAULT
+            return self._fault(hook, said)
         finally:
             self.running = None
             self._memory.leave()
         took = self._clock() - begun
         if took <= self._timeout:
-            return _TAKEN
-        self._note(hook, f"returned after {took:.1f} s, later than lane.timeout")
+            return answer
         self._log.error("plugin.late", hook=hook, attempt=attempt, took=round(took, 3), timeout=self._timeout)
-        return _FAULT
+        return self._fault(hook, f"returned after {took:.1f} s, later than lane.timeout")
 
-    def _note(self, hook: str, error: str) -> None:
+    def _fault(self, hook: str, error: str, *, hopeless: bool = False) -> Answer:
+        error = error[:_LONGEST]
         self.faults += 1
-        self.last_fault = Fault(time.time_ns(), hook, error[:_LONGEST])
+        self.last_fault = Fault(time.time_ns(), hook, error)
+        return Answer("failed", hopeless=hopeless, error=error)
 
 
 def _said(error: BaseException) -> str:

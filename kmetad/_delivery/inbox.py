@@ -10,8 +10,10 @@ from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
+from kmetad._delivery.heard import Heard
 from kmetad._delivery.news import News
 from kmetad._delivery.pace import Pace
+from kmetad.events import Outcome
 
 _UNHEARD = 1000
 """So many calls of ``tell`` wait for a hook to return, at most; older ones are forgotten."""
@@ -21,7 +23,7 @@ Told = tuple[str, Callable[[], None]]
 
 
 class Inbox:
-    """See the module. ``offer``, ``tell`` and ``stop`` are for other threads, all else is for the lane's own.
+    """See the module. ``offer``, ``tell``, ``hear`` and ``stop`` are for other threads, all else is for the lane's own.
 
     ``clock``: monotonic, in seconds.
     """
@@ -30,6 +32,7 @@ class Inbox:
         self.newest: News | None = None
         self.stopping = False
         self.told: deque[Told] = deque(maxlen=_UNHEARD)
+        self.heard = Heard(clock=clock)
         self._clock = clock
         self._looked_at: News | None = None
         self._unseen_since = 0.0
@@ -47,6 +50,11 @@ class Inbox:
     def tell(self, hook: str, call: Callable[[], None]) -> None:
         """This is to be called, behind what was told before."""
         self.told.append((hook, call))
+        self._nudge()
+
+    def hear(self, outcome: Outcome) -> None:
+        """Another instance did this."""
+        self.heard.hear(outcome)
         self._nudge()
 
     def stop(self) -> None:
@@ -67,11 +75,13 @@ class Inbox:
         return min(self._offered_at + pace.debounce, self._unseen_since + pace.max_wait)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Sleep until something comes, so many seconds at most. False if nothing did."""
+        """Sleep until something comes, or is due again, so many seconds at most. False if nothing did."""
+        patience = self.heard.patience()
+        first = patience is not None and (timeout is None or patience <= timeout)
         try:
-            self._nudges.get(timeout=timeout)
+            self._nudges.get(timeout=patience if first else timeout)
         except Empty:
-            return False
+            return first
         return True
 
     def _nudge(self) -> None:

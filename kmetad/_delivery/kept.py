@@ -13,7 +13,7 @@ from kmetad._delivery.book import Book
 from kmetad._delivery.cursor import Cursor
 from kmetad._delivery.news import News
 from kmetad._delivery.packing import Packed
-from kmetad._delivery.record import LaneState, State, acknowledged, proven, show, shown
+from kmetad._delivery.record import LaneState, State, acknowledged, came_out, proven, show, shown
 from kmetad._delivery.remembered import Remembered
 from kmetad._delivery.slots import CELL_ROOM, Cell
 from kmetad.events import AnyChange
@@ -49,19 +49,27 @@ class Kept(Remembered):
         self._turns = turns
         self._has_turn = False
 
-    def begin(self, newest: News) -> Cursor:
+    def begin(self, newest: News, outcome: Packed | None = None) -> Cursor:
         cursor = self._state.cursor
-        if cursor is None:
-            with self._lock:
+        with self._lock:
+            self._state.outcome = outcome
+            if cursor is None:
                 cursor = self._state.cursor = Cursor(newest.current)
-                self._acknowledged(newest, proven=True)
-            self._book.save()
+                self._acknowledged(newest, outcome, proven=True)
+            elif outcome is not None:
+                self._book.add([came_out(self._number, outcome)])
+            else:
+                return cursor
+        self._book.save()
         return cursor
 
-    def fail(self) -> bool:
+    def fail(self, outcome: Packed | None = None) -> bool:
         with self._lock:
-            self._book.add([shown(self._number, self._book.encode(self._state.showing))])
-            goes_on = super().fail()
+            steps = [shown(self._number, self._book.encode(self._state.showing))]
+            if outcome is not None:
+                steps.append(came_out(self._number, outcome))
+            self._book.add(steps)
+            goes_on = super().fail(outcome)
             if not goes_on:
                 self._book.write()
         self._cell.set(0)
@@ -69,10 +77,10 @@ class Kept(Remembered):
             self._book.save()
         return goes_on
 
-    def acknowledge(self, newest: News, *, silently: bool = False) -> None:
+    def acknowledge(self, newest: News, outcome: Packed | None = None, *, silently: bool = False) -> None:
         with self._lock:
-            super().acknowledge(newest, silently=silently)
-            self._acknowledged(newest, proven=not silently or not self._state.in_tell)
+            super().acknowledge(newest, outcome, silently=silently)
+            self._acknowledged(newest, outcome, proven=not silently or not self._state.in_tell)
         self._cell.set(0)
         if not silently:  # what wasn't for the plugin is found not to be, once more, by any successor
             self._book.save()
@@ -108,8 +116,10 @@ class Kept(Remembered):
     def blame(self) -> None:
         self._cell.set(self._life | _RUNS)
 
-    def _acknowledged(self, newest: News, *, proven: bool) -> None:
+    def _acknowledged(self, newest: News, outcome: Packed | None, *, proven: bool) -> None:
         steps = [*self._book.move(newest), acknowledged(self._number)]
+        if outcome is not None:
+            steps.append(came_out(self._number, outcome))
         if proven:
             steps += self._prove()
         self._book.add(steps)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from kmetad._delivery.calls import Answer, Calls
@@ -18,28 +19,30 @@ from kmetad._delivery.inbox import Inbox
 from kmetad._delivery.match import Filter
 from kmetad._delivery.news import News
 from kmetad._delivery.pace import Pace
+from kmetad._delivery.packing import Packed, pack_outcome
 from kmetad._delivery.record import LaneState
 from kmetad._delivery.remembered import Remembered
 from kmetad._diff import diff
-from kmetad.events import AnyChange, Batch
-from kmetad.metadata import Snapshot
+from kmetad.events import AnyChange, Batch, Outcome, Plain
+from kmetad.metadata import EMPTY, Snapshot
 from kmetad.status import LaneState as Doing
-from kmetad.status import LaneStatus
+from kmetad.status import LaneStatus, Tried
 
 
 class Instance(Protocol):
-    """A plugin instance as a lane sees it. Each method may raise anything."""
+    """A plugin instance as a lane sees it. Each method may raise anything, and return anything."""
 
     @property
     def name(self) -> str: ...
-    def start(self, snapshot: Snapshot) -> None: ...
-    def deliver(self, batch: Batch) -> None: ...
+    def start(self, snapshot: Snapshot) -> Any: ...
+    def deliver(self, batch: Batch) -> Any: ...
     def stop(self) -> None: ...
 
 
 class Lane:
     """See the module. ``offer`` is called by the watcher; all else happens on the lane's own thread.
 
+    ``on_applied`` is the plugin's hook for what others did, if it has one.
     ``came_to`` is called with the generation of each snapshot that the plugin acknowledged, or failed to.
     """
 
@@ -51,6 +54,7 @@ class Lane:
         log: Any,
         *,
         remembered: Remembered | None = None,
+        on_applied: Callable[[Outcome], object] | None = None,
         entered: Callable[[], None] = lambda: None,
         came_to: Callable[[int], None] = lambda generation: None,
         uniform: Callable[[float, float], float] = random.uniform,
@@ -64,6 +68,8 @@ class Lane:
         self._memory = remembered or Remembered(LaneState(instance.name))
         self._memory.patience = pace.timeout
         self._calls = Calls(log, self._memory, pace.timeout, entered=entered, clock=clock)
+        self._on_applied = on_applied
+        self._hearers: Sequence[Lane] = ()
         self._came_to = came_to
         self._uniform = uniform
         self._clock = clock
@@ -76,6 +82,7 @@ class Lane:
         self._acknowledged = 0
         self._generation: int | None = None
         self._stuck = 0
+        self._last: Tried | None = None
         self._thread = threading.Thread(target=self._run, name=f"kmetad-{self.name}", daemon=True)
 
     # -- from other threads ---------------------------------------------------------
@@ -84,6 +91,23 @@ class Lane:
         """Start the thread; it waits for the first ``offer``. ``begun`` is called on it after ``on_start``."""
         self._begun = begun
         self._thread.start()
+
+    @property
+    def hears(self) -> bool:
+        """Whether its plugin wants to know what others did."""
+        return self._on_applied is not None
+
+    def heard_by(self, others: Sequence[Lane]) -> None:
+        """What this one does is for those lanes; before ``start``. They hear what is remembered of it at once."""
+        self._hearers = others
+        last = self._memory.outcome if others else None
+        if last is not None:
+            for other in others:
+                other.hear(last)
+
+    def hear(self, outcome: Outcome) -> None:
+        """Another instance did this: its plugin's to know, between deliveries."""
+        self._inbox.hear(outcome)
 
     def offer(self, news: News) -> None:
         """This is the newest now."""
@@ -154,6 +178,7 @@ class Lane:
             stuck=self._stuck,
             crashes=self._memory.crashes,
             last_fault=self._calls.last_fault,
+            last=self._last,
         )
 
     # -- on the lane's thread -------------------------------------------------------
@@ -179,16 +204,23 @@ class Lane:
                 continue
             self._doing = "starting"
             self._attempt += 1
-            answer = self._calls.call("on_start", self._instance.start, newest.current, attempt=self._attempt)
+            answer, outcome = self._try("on_start", self._instance.start, newest.current, (), newest.current)
             if answer.taken:
-                cursor = self._memory.begin(newest)
+                cursor = self._memory.begin(newest, _packed(outcome))
                 self._settled(cursor.acknowledged)
                 if not self._started:
-                    self._started = True
+                    self._started = self._inbox.heard.open = True
                     self._begun()
+                self._spread(outcome)
                 return cursor
+            self._spread(outcome)
             self._came_to(newest.current.generation)
-            self._back_off(answer, self._attempt)
+            if answer.hopeless:
+                self._park()
+                while self._inbox.newest is newest and not self._inbox.stopping:
+                    self._inbox.wait()
+            else:
+                self._back_off(answer, self._attempt)
         return None
 
     def _deliver_until_stop(self, cursor: Cursor) -> None:
@@ -196,8 +228,7 @@ class Lane:
         parked_at: Snapshot | None = None
         inbox = self._inbox
         while not inbox.stopping and not self._memory.forgotten:
-            if inbox.told:
-                self._pass_on()
+            self._pass_on()
             newest = inbox.unseen()
             if newest is None:
                 inbox.wait()
@@ -224,21 +255,21 @@ class Lane:
                 break
             self._attempt += 1
             batch = Batch(changes, cursor.acknowledged, newest.current, newest.time_ns, self._attempt)
-            answer = self._calls.call(
-                "on_change", self._instance.deliver, batch, attempt=self._attempt, showing=changes
-            )
+            answer, outcome = self._try("on_change", self._instance.deliver, batch, changes, newest.current)
             if answer.taken:
-                self._memory.acknowledge(newest)
+                self._memory.acknowledge(newest, _packed(outcome))
                 self._acknowledged += 1
                 self._settled(newest.current)
+                self._spread(outcome)
                 break
-            if not self._memory.fail():
+            goes_on = self._memory.fail(_packed(outcome))
+            self._spread(outcome)
+            if not goes_on:
                 self._log.error("lane.begins_anew", reason="too much was shown in vain to remember all of it")
             self._came_to(newest.current.generation)
             faults += answer.fault
-            if answer.fault and faults == self.pace.retry_attempts:
-                self._log.error("lane.parked", attempts=self._attempt, until="the next change")
-                self._doing = "parked"
+            if answer.hopeless or (answer.fault and faults == self.pace.retry_attempts):
+                self._park()
                 return newest.current
             self._back_off(answer, self._attempt)
             newest = inbox.unseen() or newest
@@ -256,10 +287,60 @@ class Lane:
         self._generation = snapshot.generation
         self._came_to(snapshot.generation)
 
+    def _try(
+        self,
+        hook: str,
+        call: Callable[..., Any],
+        told: Any,
+        changes: tuple[AnyChange, ...],
+        current: Snapshot,
+    ) -> tuple[Answer, Outcome | None]:
+        """Call the plugin with what it is to be told. Answers also what others are to hear of it, if any are."""
+        started_ns, begun = time.time_ns(), self._clock()
+        answer = self._calls.call(hook, call, told, attempt=self._attempt, showing=changes)
+        seconds = self._clock() - begun
+        detail = self._detail(answer.detail)
+        self._last = Tried(started_ns, answer.result, seconds, len(changes), answer.error, detail)
+        if not self._hearers:
+            return answer, None
+        when = self._attempt, started_ns, seconds
+        return answer, Outcome(self.name, answer.result, changes, current, *when, answer.error, detail)
+
+    def _detail(self, returned: Any) -> Mapping[str, Plain]:
+        """What a plugin says of what it did, if it is of use; what has been done isn't done again for that."""
+        if returned is None:
+            return EMPTY
+        if isinstance(returned, Mapping) and all(
+            isinstance(key, str) and isinstance(value, Plain) for key, value in returned.items()
+        ):
+            return MappingProxyType(dict(returned))
+        expected = "a dict of texts, numbers and booleans, or nothing"
+        self._log.warning("plugin.answer_ignored", answered=type(returned).__name__, expected=expected)
+        return EMPTY
+
+    def _spread(self, outcome: Outcome | None) -> None:
+        """Let others know."""
+        if outcome is not None:
+            for other in self._hearers:
+                other.hear(outcome)
+
+    def _park(self) -> None:
+        self._log.error("lane.parked", attempts=self._attempt, until="the next change")
+        self._doing = "parked"
+
     def _pass_on(self) -> None:
-        """Call what ``tell`` was given, once ``on_start`` has succeeded."""
+        """Call what ``tell`` was given, and tell of what others did, once ``on_start`` has succeeded."""
         while self._started and self._inbox.told:
             self._calls.call(*self._inbox.told.popleft(), told=True)
+        for waiting in self._inbox.heard.due():
+            assert self._on_applied is not None
+            answer = self._calls.call("on_applied", self._on_applied, waiting.outcome, told=True)
+            waiting.attempts += 1
+            if answer.taken or answer.hopeless or waiting.attempts == self.pace.retry_attempts:
+                self._inbox.heard.done(waiting)
+            else:
+                seconds = self._seconds_until_next(answer, waiting.attempts)
+                self._inbox.heard.later(waiting, seconds)
 
     def _settle(self) -> None:
         """Wait for a burst to end: ``debounce`` seconds of quiet, ``max_wait`` at most; then ``splay``."""
@@ -274,11 +355,12 @@ class Lane:
 
     def _back_off(self, answer: Answer, attempt: int) -> None:
         """Until the next try."""
-        seconds = answer.after
-        if seconds is None:
-            seconds = self._uniform(0.0, self.pace.back_off(attempt))
+        seconds = self._seconds_until_next(answer, attempt)
         self._doing, self._retry_at = "retrying", self._clock() + seconds
         self._sleep(seconds)
+
+    def _seconds_until_next(self, answer: Answer, attempt: int) -> float:
+        return self._uniform(0.0, self.pace.back_off(attempt)) if answer.after is None else answer.after
 
     def _sleep(self, seconds: float) -> None:
         """Not longer than it takes ``stop`` to come; of other nudges ``tell``'s are heeded, the newest waits."""
@@ -287,3 +369,7 @@ class Lane:
         while not self._inbox.stopping and (left := deadline - self._clock()) > 0:
             if self._inbox.wait(left):
                 self._pass_on()
+
+
+def _packed(outcome: Outcome | None) -> Packed | None:
+    return None if outcome is None else pack_outcome(outcome)

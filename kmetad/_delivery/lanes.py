@@ -40,6 +40,8 @@ class Lanes:
         self._others = lanes
         self._last = last
         self._lanes = lanes if last is None else [*lanes, last]
+        for lane in lanes:
+            lane.heard_by([other for other in lanes if other.hears and other is not lane])
         all_begun = _Countdown(len(lanes), begun)
         for lane in lanes:
             lane.start(all_begun.one_less)

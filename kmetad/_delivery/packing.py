@@ -7,10 +7,12 @@ was; numbers that a file may make as long as it likes become text.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from kmetad.events import SUBJECTS, AnyChange, Change
+from kmetad._diff import apply
+from kmetad.events import SUBJECTS, AnyChange, Change, Outcome, Plain
 from kmetad.metadata import Digest, Resource, Snapshot, SourceState, Token
 from kmetad.quantity import Quantity
 
@@ -110,6 +112,50 @@ def unpack_changes(packed: Packed) -> list[AnyChange]:
         value = None if new is None else _VALUES[type_][1](new)
         changes.append(kind(untext(key), None, value, untext(source)))
     return changes
+
+
+_RESULTS = ("applied", "failed", "postponed", "skipped")
+_LARGEST = 1 << 63
+
+
+def pack_outcome(outcome: Outcome) -> Packed:
+    """All but the instance, whose name is known, and the snapshot, which is made again."""
+    detail = []
+    for key, value in outcome.detail.items():
+        if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
+            value = str(value)
+        detail.append([text(key), text(value) if isinstance(value, str) else value])
+    olds = pack_changes(_with(change, new=change.old) for change in outcome.changes)
+    changes = [pack_changes(outcome.changes), olds]
+    when = [outcome.attempt, outcome.started_ns, outcome.seconds]
+    return [outcome.result, changes, *when, text(outcome.error), detail]
+
+
+def unpack_outcome(packed: Packed, instance: str, before: Snapshot) -> Outcome:
+    """The outcome again, with what the changes make of the snapshot that was acknowledged."""
+    result, (changes, olds), attempt, started_ns, seconds, error, detail = packed
+    if result not in _RESULTS:
+        raise TypeError("no result that there is")
+    current = apply(before, unpack_changes(changes))
+    pairs = zip(unpack_changes(changes), unpack_changes(olds), strict=True)
+    told = tuple(_with(change, old=old.new) for change, old in pairs)
+    plain = {untext(key): untext(value) if isinstance(value, bytes) else value for key, value in detail}
+    if not all(isinstance(value, Plain) for value in plain.values()):
+        raise TypeError("a detail is plain")
+    counts = counted(attempt), counted(started_ns), float(seconds)
+    return Outcome(instance, result, told, current, *counts, untext(error), MappingProxyType(plain))
+
+
+def _with(change: AnyChange, **values: Any) -> AnyChange:
+    """The same, but for a value of the same kind."""
+    return replace(change, **values)
+
+
+def sound(packed: Any) -> Packed | None:
+    """A packed outcome of which is known that it can be unpacked. Raises what makes no sense."""
+    if packed is not None:
+        unpack_outcome(packed, "", Snapshot())
+    return packed  # type: ignore[no-any-return]
 
 
 Shown = Mapping[tuple[str, str], tuple[Any, ...]]

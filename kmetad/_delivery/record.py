@@ -31,6 +31,7 @@ from kmetad._delivery.packing import (
     pack_shown,
     pack_snapshots,
     pack_swapped,
+    sound,
     text,
     unpack_changes,
     unpack_shown,
@@ -42,7 +43,7 @@ from kmetad._diff import apply
 from kmetad.events import AnyChange
 from kmetad.metadata import Snapshot
 
-VERSION = 1
+VERSION = 2
 
 _MAGIC = b"kmtd"
 _HEADER = struct.Struct("<4sIII")
@@ -75,6 +76,8 @@ class LaneState:
     """How many times in a row the daemon died while one of its hooks ran."""
     in_tell: bool = False
     """Whether it ran what ``tell`` was given, the last time."""
+    outcome: Packed | None = None
+    """What it did last, packed; None where nobody is told of it."""
     showing: Sequence[AnyChange] = ()
     """What its plugin is shown now; not in ``cursor`` until that has failed."""
 
@@ -131,7 +134,7 @@ def encode(state: State) -> bytes:
             cursor.show(lane.showing)
             at, may_hold = places[id(acknowledged)], pack_shown(cursor.shown)
         patterns = [[text(pattern) for pattern in some] for some in (lane.match, lane.ignore)]
-        lanes.append([text(lane.name), *patterns, at, may_hold, lane.crashes, lane.in_tell])
+        lanes.append([text(lane.name), *patterns, at, may_hold, lane.crashes, lane.in_tell, lane.outcome])
     return _encode([state.digest_key, state.life, pack_snapshots(snapshots), lanes])
 
 
@@ -143,7 +146,7 @@ def decode(content: memoryview | bytes) -> State:
             raise TypeError("a key is bytes, and few of them")
         snapshots = unpack_snapshots(packed)
         lanes = []
-        for name, match, ignore, at, may_hold, crashes, in_tell in rows:
+        for name, match, ignore, at, may_hold, crashes, in_tell, outcome in rows:
             cursor = None if at is None else Cursor(snapshots[at], unpack_shown(may_hold))
             lanes.append(
                 LaneState(
@@ -153,6 +156,7 @@ def decode(content: memoryview | bytes) -> State:
                     cursor,
                     counted(crashes),
                     bool(in_tell),
+                    sound(outcome),
                 )
             )
         return State(digest_key, counted(life), snapshots[0], lanes)
@@ -162,7 +166,7 @@ def decode(content: memoryview | bytes) -> State:
 
 # -- steps -------------------------------------------------------------------------
 
-_MOVED, _SHOWN, _ACKNOWLEDGED, _PROVEN = range(4)
+_MOVED, _SHOWN, _ACKNOWLEDGED, _PROVEN, _CAME_OUT = range(5)
 
 
 def moved(changes: bytes, newest: Snapshot) -> Packed:
@@ -183,6 +187,11 @@ def acknowledged(lane: int) -> Packed:
 def proven(lane: int) -> Packed:
     """The lane did what it had crashed in, and no crash counts any more."""
     return [_PROVEN, lane]
+
+
+def came_out(lane: int, outcome: Packed) -> Packed:
+    """What the lane did last, of which others are told."""
+    return [_CAME_OUT, lane, outcome]
 
 
 def encode_steps(steps: list[Packed]) -> bytes:
@@ -222,6 +231,8 @@ def replay(state: State, content: memoryview | bytes) -> None:
                 lane.cursor = Cursor(state.last)
             elif kind == _PROVEN:
                 lane.crashes, lane.in_tell = 0, False
+            elif kind == _CAME_OUT:
+                lane.outcome = sound(values[1])
     except _SENSELESS as error:
         raise _no_sense(error) from None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from typing import Any
 
 import pluggy
 
@@ -16,7 +17,7 @@ from kmetad._plugins.hooks import hooks_of
 from kmetad._plugins.load import Loaded
 from kmetad._plugins.place import where
 from kmetad.errors import PluginError
-from kmetad.events import TYPES, Batch
+from kmetad.events import TYPES, Batch, Outcome
 from kmetad.hookspecs import Context
 from kmetad.metadata import Snapshot
 
@@ -44,23 +45,27 @@ class Instance:
         self._app_start = called.get("kmetad_on_app_start")
         self._app_exit = called.get("kmetad_on_app_exit")
         self._app_env = called.get("kmetad_app_env")
+        self._applied = called.get("kmetad_on_applied")
         hooks = {type_: called.get(f"kmetad_on_{type_}") for type_ in TYPES}
         self._by_type = {type_: hook for type_, hook in hooks.items() if hook is not None}
 
-    def start(self, snapshot: Snapshot) -> None:
-        """``on_start``."""
-        if self._start is not None:
-            self._start(snapshot=snapshot)
+    def start(self, snapshot: Snapshot) -> Any:
+        """``on_start``. Answers what it returned."""
+        return None if self._start is None else _only(self._start(snapshot=snapshot))
 
-    def deliver(self, batch: Batch) -> None:
-        """The hooks for single changes, in the batch's order, then ``on_change``."""
+    def deliver(self, batch: Batch) -> Any:
+        """The hooks for single changes, in the batch's order, then ``on_change``. Answers what that returned."""
         if self._by_type:
             for change in batch.changes:
                 hook = self._by_type.get(change.type)
                 if hook is not None:
                     hook(change=change)
-        if self._change is not None:
-            self._change(batch=batch)
+        return None if self._change is None else _only(self._change(batch=batch))
+
+    def applied(self, outcome: Outcome) -> None:
+        """``on_applied``."""
+        if self._applied is not None:
+            self._applied(outcome=outcome)
 
     def app_started(self, pid: int, starts: int) -> None:
         """``on_app_start``."""
@@ -91,6 +96,11 @@ class Instance:
         """``on_stop``."""
         if self._stop is not None:
             self._stop()
+
+
+def _only(answers: list[Any]) -> Any:
+    """Of the one plugin that was called; pluggy leaves out None."""
+    return answers[0] if answers else None
 
 
 def make(loaded: Loaded, name: str, options: object | None, context: Context) -> Instance:

@@ -17,8 +17,8 @@ from kmetad._config.signals import signal_number
 from kmetad._delivery.cursor import Cursor
 from kmetad._plugins import Instance, Loaded, load, make
 from kmetad.errors import PluginError
-from kmetad.events import Batch
-from kmetad.hookspecs import App, Context, Skip
+from kmetad.events import Batch, Outcome
+from kmetad.hookspecs import App, Context, Fail, Retry, Skip
 from kmetad.metadata import Digest, Resource, Snapshot
 from kmetad.quantity import Quantity
 
@@ -57,11 +57,13 @@ class RecordedApp(App):
             super().signal(signal)
         self.signals.append(signal_number(signal))
 
-    def restart(self, reason: str = "") -> None:
-        """Recorded in ``restarts``."""
+    def restart(self, reason: str = "", *, wait: float | None = None) -> None:
+        """Recorded in ``restarts``; with ``wait`` it starts anew at once."""
         if not self.wrapped:
-            super().restart(reason)
+            super().restart(reason, wait=wait)
         self.restarts.append(reason)
+        if wait is not None and self._pid:
+            self.became(self._pid + 1, self._starts + 1)
 
 
 class Host:
@@ -115,6 +117,8 @@ class Host:
         self._failed = 0
         self.batches: list[Batch] = []
         """What was delivered."""
+        self.outcomes: list[Outcome] = []
+        """What others would be told of each try, ``on_start`` included (``kmetad_on_applied``)."""
         self.app = RecordedApp(wrapped=wrapped)
         """The app: what the plugin asked of it, and what it does as the test says."""
         self.environment: dict[str, str] = {}
@@ -130,8 +134,8 @@ class Host:
     def start(self, **pod: Mapping[str, Any]) -> None:
         """``on_start``, with what ``set`` takes; then ``app_env``."""
         self.snapshot = self._changed(pod)
-        with self._acknowledging():
-            self.instance.start(self.snapshot)
+        with self._acknowledging() as returned:
+            returned.append(self.instance.start(self.snapshot))
             self._fill()
 
     def set(self, **pod: Mapping[str, Any]) -> Batch | None:
@@ -172,23 +176,42 @@ class Host:
 
     def _deliver(self, batch: Batch) -> None:
         self.batches.append(batch)
-        with self._acknowledging(batch):
-            self.instance.deliver(batch)
+        with self._acknowledging(batch) as returned:
+            returned.append(self.instance.deliver(batch))
             self._fill()
 
     @contextmanager
-    def _acknowledging(self, batch: Batch | None = None) -> Iterator[None]:
+    def _acknowledging(self, batch: Batch | None = None) -> Iterator[list[Any]]:
         """Remember, as a lane does, what the plugin knows by the end of this."""
+        changes = batch.changes if batch is not None else ()
+        attempt = batch.attempt if batch is not None else 1
+        returned: list[Any] = []
+        started_ns = time.time_ns()
+
+        def came_out(result: Any, error: str = "", detail: Any = None) -> None:
+            seconds = (time.time_ns() - started_ns) / 1e9
+            plain = detail if isinstance(detail, Mapping) else {}
+            when = attempt, started_ns, seconds
+            self.outcomes.append(Outcome("test", result, changes, self.snapshot, *when, error, plain))
+
         try:
-            yield
-        except Skip:
+            yield returned
+        except Skip as skip:
             self._acknowledge()
+            came_out("skipped", skip.reason)
             raise
-        except BaseException:
+        except BaseException as error:
             self._failed += 1
-            self._cursor.show(batch.changes if batch is not None else ())
+            self._cursor.show(changes)
+            said = str(error) if isinstance(error, (Fail, Retry)) else f"{type(error).__name__}: {error}"
+            came_out("postponed" if isinstance(error, Retry) else "failed", said)
             raise
         self._acknowledge()
+        came_out("applied", detail=returned[0])
+
+    def applied(self, outcome: Outcome) -> None:
+        """Another instance did this: ``on_applied``."""
+        self.instance.applied(outcome)
 
     def _acknowledge(self) -> None:
         self._failed = 0
