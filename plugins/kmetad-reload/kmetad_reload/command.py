@@ -1,4 +1,7 @@
-"""A command, run for a batch: no shell, a time limit, its output in the log."""
+"""A command, run for a batch: no shell, a time limit, its output in the log.
+
+What whoever may patch the Pod has written reaches it as JSON on standard input and in variables, never as an argument.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,21 @@ import select
 import signal
 import subprocess
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from errno import E2BIG
 from typing import IO, Any
 
-from kmetad import Batch
+from kmetad import Batch, Fail
 
 _LONGEST_VARIABLE = 128 * 1024 - 1  # MAX_ARG_STRLEN, execve(2): name, "=" and value; a NUL follows
 _NAMES = ("type", "op", "key", "old", "new", "source", "generation")
 _LONGEST_LINE = 4096
 _MOST_LINES = 1000
+_LINES_TOLD = 3
+"""So many of the last lines stand in the error as well,"""
+_LONGEST_TOLD = 300
+"""each cut to so many characters."""
 _MOST_LEFT = 1 << 20
 """Bytes that are still read after its end: what a pipe can hold at most (pipe(7))."""
 _PATIENCE = 1.0
@@ -26,12 +34,12 @@ _LOOK = 0.05
 """Seconds between two looks whether it has ended, where the kernel has no pidfds (Linux 5.3)."""
 
 
-def run(command: Sequence[str], batch: Batch, timeout: float, log: Any) -> None:
-    """Run it to its end, at most ``timeout`` seconds. Raises RuntimeError unless it exits with 0."""
+def run(command: Sequence[str], batch: Batch, seconds: float, log: Any) -> None:
+    """Run it to its end, so many seconds at most. Raises Fail unless it exits with 0."""
     process = _start(command, batch)
     lines = _Lines(log, command[0])
     try:
-        code = _attend(process, batch.json_lines().encode("ascii"), timeout, lines)
+        code = _attend(process, batch.json_lines().encode("ascii"), seconds, lines)
     finally:
         if process.returncode is None:  # too late, or kmetad is interrupted
             os.killpg(process.pid, signal.SIGKILL)  # it isn't reaped yet, so the number is still its own
@@ -42,11 +50,10 @@ def run(command: Sequence[str], batch: Batch, timeout: float, log: Any) -> None:
             if pipe is not None:
                 pipe.close()
     if code is None:
-        raise RuntimeError(f"{command[0]}: not done after {timeout:g} s, so it was killed")
+        raise Fail(f"{command[0]}: not done after {seconds:.3g} s, so it was killed{lines.told()}")
     if code:
         how = f"was ended by {_name_of(-code)}" if code < 0 else f"exited with {code}"
-        raise RuntimeError(f"{command[0]}: {how}")
-    log.info("reload.ran", command=command[0], changes=len(batch.changes))
+        raise Fail(f"{command[0]}: {how}{lines.told()}")
 
 
 def variables(batch: Batch) -> Mapping[str, str]:
@@ -84,7 +91,14 @@ def _start(command: Sequence[str], batch: Batch) -> subprocess.Popen[bytes]:
                 own.pop(name, None)
             return _spawn(command, inherited | own)
     except OSError as error:
-        raise RuntimeError(f"{command[0]}: can't be run: {error.strerror}") from None
+        raise Fail(f"{command[0]}: can't be run: {error.strerror}{_remedy(error, command[0])}") from None
+
+
+def _remedy(error: OSError, program: str) -> str:
+    if isinstance(error, FileNotFoundError):
+        where = "" if "/" in program else f" in any directory of PATH ({os.environ.get('PATH', os.defpath)})"
+        return f"; is it in kmetad's own image{where}?"
+    return "; is it executable by kmetad's user?" if isinstance(error, PermissionError) else ""
 
 
 def _spawn(command: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -172,6 +186,7 @@ class _Lines:
         self._begun = b""
         self._logged = 0
         self._dropped = 0
+        self._last: deque[str] = deque(maxlen=_LINES_TOLD)
 
     def read(self, descriptor: int) -> int | None:
         """Read what there is. Answers how many bytes; 0 at the end, None if there is nothing now."""
@@ -205,11 +220,18 @@ class _Lines:
         if self._dropped:
             self._log.warning("reload.output_dropped", command=self._command, lines=self._dropped)
 
+    def told(self) -> str:
+        """The last lines, as the end of an error; empty if there was none."""
+        said = " | ".join(line[:_LONGEST_TOLD] for line in self._last)
+        return f"; it said: {said}" if said else ""
+
     def _log_line(self, line: bytes) -> None:
+        text = line.decode("utf-8", "replace").rstrip("\r")
+        clean = "".join(c if c.isprintable() else " " for c in text)
+        if clean.strip():
+            self._last.append(clean.strip())
         if self._logged == _MOST_LINES:
             self._dropped += 1
             return
         self._logged += 1
-        text = line.decode("utf-8", "replace").rstrip("\r")
-        clean = "".join(c if c.isprintable() else " " for c in text)
         self._log.info("reload.output", command=self._command, line=clean)

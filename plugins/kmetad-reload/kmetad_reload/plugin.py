@@ -1,101 +1,118 @@
-"""The plugin: options, and which action they ask for."""
+"""The plugin: an instance is a rule, and each delivery a transaction."""
 
 from __future__ import annotations
 
-import signal as signals
+import time
 from collections.abc import Iterable
-from datetime import timedelta
 
-import msgspec
-
-from kmetad import Batch, Context, hookimpl
+from kmetad import Batch, Context, Snapshot, diff, hookimpl
 from kmetad.errors import AppError
-from kmetad_reload.command import run
-from kmetad_reload.pidfile import send
+from kmetad_reload.options import Action, Options, Verify, names
+from kmetad_reload.steps import Call, Render, Run, Step, step
+from kmetad_reload.transaction import Check, Transaction, allow
 
-_KEYS_SHOWN = 3
+__all__ = ["Options", "Plugin"]
 
-
-class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[plugins.NAME]`` with ``use = "reload"``: exactly one of ``command``, ``signal`` and ``restart``."""
-
-    command: list[str] | None = None
-    timeout: timedelta = timedelta(seconds=25)
-    signal: str | int | None = None
-    pid_file: str | None = None
-    restart: bool = False
+_KEYS_SHOWN = 10
 
 
 class Plugin:
     """One rule."""
 
     def __init__(self, options: Options, context: Context) -> None:
-        if (options.command is not None) + (options.signal is not None) + options.restart != 1:
-            raise ValueError("set exactly one of command (a list), signal, and restart = true")
-        if options.command is not None and not any(options.command[:1]):
-            raise ValueError("command is empty; set a program and its arguments")
-        if any("\0" in argument for argument in options.command or ()):
-            raise ValueError("command holds a NUL, which no argument can")
-        if options.timeout <= timedelta():
-            raise ValueError("timeout has to be more than nothing")
-        if options.signal is None and options.pid_file is not None:
-            raise ValueError("pid_file is for signal only; remove it")
-        if options.pid_file is not None and not options.pid_file:
-            raise ValueError("pid_file is empty; name the file, or leave it out to signal the app")
-        self._command = options.command
-        self._timeout = options.timeout.total_seconds()
-        self._signal = None if options.signal is None else signal_of(options.signal)
-        self._pid_file = options.pid_file
-        self._app = context.app
-        self._log = context.log
-        if self._command is None and self._pid_file is None and not self._app.wrapped:
-            raise AppError(
-                "restart is for the app that kmetad wraps, and it wraps none; start it with `kmetad run -- CMD`"
-                if options.restart
-                else "signal is for the app that kmetad wraps, and it wraps none; start it with "
-                "`kmetad run -- CMD`, or set pid_file, the file that holds the process's number"
-            )
+        self._options = options
+        self._context = context
+        self._log = log = context.log
+        app = context.app
+        actions = options.in_order()
+        reaction = options.on_failure
+        if isinstance(reaction, list):
+            reaction = Action(exec=reaction)
+        if not app.wrapped:
+            _refuse_without_app([*actions, reaction] if reaction is not None else actions)
+        last = len(actions) - 1
+        self._transaction = Transaction(
+            values=options.values,
+            validate=None if options.validate is None else Run(options.validate, log),
+            actions=[
+                step(action, app, log, waits=number < last or options.verify is not None)
+                for number, action in enumerate(actions)
+            ],
+            verify=None if options.verify is None else self._check(options.verify),
+            on_failure=None if reaction is None else step(reaction, app, log, waits=True),
+            seconds=context.timeout,
+        )
+        self._files = [Render(action.write) for action in actions if action.write is not None]
 
     @hookimpl
-    def kmetad_on_change(self, batch: Batch) -> None:
-        """Act. What is raised leaves the batch unacknowledged, and it is tried again."""
-        if self._command is not None:
-            run(self._command, batch, self._timeout, self._log)
-        elif self._signal is None:
-            self._app.restart(_reason(batch))
-        elif self._pid_file is None:
-            self._app.signal(self._signal)
-            self._log.info("reload.signalled", signal=self._signal.name, pid=self._app.pid)
-        else:
-            pid = send(self._signal, self._pid_file)
-            self._log.info("reload.signalled", signal=self._signal.name, pid=pid)
+    def kmetad_on_start(self, snapshot: Snapshot) -> dict[str, str] | None:
+        """Write the files, so that they are there; with ``at_start`` do all of it."""
+        if not self._options.at_start and not self._files:
+            return None
+        batch = self._beginning(snapshot)
+        if self._options.at_start:
+            return self._run(batch) if batch.changes else None
+        allow(self._options.values, batch)
+        return {"did": ", ".join(file.do(batch, self._context.timeout) for file in self._files)}
+
+    @hookimpl
+    def kmetad_on_change(self, batch: Batch) -> dict[str, str]:
+        """Act. What is raised leaves the batch unacknowledged, and ``lane.retry`` decides."""
+        return self._run(batch)
 
     def simulate(self, batch: Batch) -> Iterable[str]:
         """What a batch would lead to, for ``kmetad check --simulate``."""
-        if self._command is not None:
-            told = f"{len(batch.changes)} change(s) on standard input"
-            yield f"run {self._command} with {told}, {self._timeout:g} s at most"
-        elif self._signal is None:
-            yield "restart the app"
+        return self._transaction.describe(batch)
+
+    def advice(self, snapshot: Snapshot) -> Iterable[str]:
+        """What won't work as things are now."""
+        yield from self._transaction.advice()
+        there = [(c.type, c.key) for c in diff(Snapshot(), snapshot)]
+        for key in self._options.values:
+            if not any(names(key, *at) for at in there):
+                yield f"values: {key!r} is the key of no label, annotation or field that is there now"
+
+    def _run(self, batch: Batch) -> dict[str, str]:
+        begun = time.monotonic()
+        detail = self._transaction.run(batch)
+        keys = [f"{change.type}:{change.key}" for change in batch.changes]
+        self._log.info(
+            "reload.applied",
+            **detail,
+            changes=keys[:_KEYS_SHOWN],
+            more_changes=max(0, len(keys) - _KEYS_SHOWN),
+            seconds=round(time.monotonic() - begun, 3),
+        )
+        return detail
+
+    def _beginning(self, snapshot: Snapshot) -> Batch:
+        """All that there is and that this instance is for, as added."""
+        changes = tuple(c for c in diff(Snapshot(), snapshot) if self._context.covers(c.type, c.key))
+        return Batch(changes, Snapshot(), snapshot, time.time_ns())
+
+    def _check(self, verify: str | list[str] | Verify) -> Check:
+        if isinstance(verify, str):
+            verify = Verify(http=verify)
+        elif isinstance(verify, list):
+            verify = Verify(exec=verify)
+        probe: Step
+        if verify.exec is not None:
+            probe = Run(verify.exec, self._log)
         else:
-            whom = "the app" if self._pid_file is None else f"the process in {self._pid_file}"
-            yield f"send {self._signal.name} to {whom}"
+            assert verify.http is not None
+            probe = Call(verify.http, method="GET")
+        return Check(probe, verify.within.total_seconds(), verify.interval.total_seconds())
 
 
-def _reason(batch: Batch) -> str:
-    """What changed, in a few words; no values."""
-    keys = [f"{change.type}:{change.key}" for change in batch.changes]
-    more = f" and {len(keys) - _KEYS_SHOWN} more" if len(keys) > _KEYS_SHOWN else ""
-    return ", ".join(keys[:_KEYS_SHOWN]) + more
-
-
-def signal_of(value: str | int) -> signals.Signals:
-    """A signal by name, with or without SIG, or by number. Raises ValueError."""
-    try:
-        if isinstance(value, int):
-            return signals.Signals(value)
-        return signals.Signals["SIG" + value.upper().removeprefix("SIG")]
-    except (KeyError, ValueError):
-        raise ValueError(
-            f"signal: found {value!r}, expected a name such as HUP or a number such as 1"
-        ) from None
+def _refuse_without_app(actions: list[Action]) -> None:
+    """Raises AppError for what only the app that kmetad wraps could get."""
+    for action in actions:
+        if action.restart:
+            raise AppError(
+                "restart is for the app that kmetad wraps, and it wraps none; start it with `kmetad run -- CMD`"
+            )
+        if action.signal is not None and action.pid_file is None:
+            raise AppError(
+                "signal is for the app that kmetad wraps, and it wraps none; start it with "
+                "`kmetad run -- CMD`, or set pid_file, the file that holds the process's number"
+            )
