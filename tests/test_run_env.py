@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kmetad._config.template import parse_template
 
 from kmetad._daemon.environment import LONGEST, Environment, encode, unfit
 from kmetad.metadata import Resource, Snapshot
 from kmetad.quantity import Quantity
+from kmetad.template import parse_template
 
 
 class Listener:

@@ -1,0 +1,1 @@
+"""kmetad-reload with real programs, as its cookbook has them."""
