@@ -219,7 +219,7 @@ Plain = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an instance did with a delivery, or with ``kmetad_on_start``: one try."""
+    """What an instance did with a delivery: one try. With ``kmetad_on_start`` too, if there is something to say."""
 
     instance: str
     result: Literal["applied", "failed", "postponed", "skipped"]

@@ -21,5 +21,5 @@ def test_with_hooks_and_options() -> None:
     _, _, details = done.stdout.partition("reload ")
     lines = [line.split(None, 2) for line in details.splitlines()[1:]]
     assert ["hook", "kmetad_on_change"] in [line[:2] for line in lines]
-    assert ["option", "timeout", "duration, default '25s'"] in lines
+    assert ["option", "restart", "bool, default False"] in lines
     assert ["option", "pid_file", "str"] in lines

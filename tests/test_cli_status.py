@@ -485,7 +485,7 @@ def dotted(names: Mapping[str, Any], before: str = "") -> Iterator[str]:
     """Names of fields as the documentation writes them."""
     between = {"sources": ".NAME", "lanes": "[]"}
     for name, parts in names.items():
-        if parts is None or name in ("last_fault", "app", "state"):
+        if parts is None or name in ("last_fault", "last", "app", "state"):
             yield before + name
         if parts is not None:
             yield from dotted(parts, before + name + between.get(name, "") + ".")

@@ -30,7 +30,9 @@ def test_the_recipes_that_are_promised() -> None:
 def test_a_recipe_has_no_fault(title: str, tmp_path: Path) -> None:
     """What isn't there on this machine is a warning, never an error; nothing else is said."""
     toml = tmp_path / "kmetad.toml"
-    toml.write_text('[run]\ncommand = ["app"]\n' + recipes()[title])
+    text = recipes()[title]
+    run = '[run]\ncommand = ["app"]\n'
+    toml.write_text(text.replace("[run]\n", run) if "[run]\n" in text else run + text)
     done = inside("check", "-c", str(toml))
     assert done.returncode == 0, done.stderr
     for line in done.stderr.splitlines():
@@ -39,7 +41,11 @@ def test_a_recipe_has_no_fault(title: str, tmp_path: Path) -> None:
         )
 
 
-def test_its_programs_are_python() -> None:
-    """They can be read, at least."""
-    for block in re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), flags=re.MULTILINE | re.DOTALL):
-        compile(block, "cookbook", "exec")
+@pytest.mark.parametrize(("cpu", "workers"), [("500m", 3), ("1500m", 5), ("2", 5)])
+def test_workers_are_counted_from_the_limit(cpu: str, workers: int, tmp_path: Path) -> None:
+    """As the page's ``gunicorn.conf.py`` has it."""
+    (block,) = re.findall(r"^```py\n(.*?)^```", PAGE.read_text(), flags=re.MULTILINE | re.DOTALL)
+    (tmp_path / "cpu").write_text(cpu)
+    found: dict[str, object] = {}
+    exec(block.replace("/run/web", str(tmp_path)), found)
+    assert found["workers"] == workers

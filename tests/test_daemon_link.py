@@ -393,16 +393,16 @@ def test_what_plugins_start_has_no_descriptor_of_it(daemon: Start, volume: Volum
     report = tmp_path / "report"
     toml = (
         PODINFO + '[plugins.reload]\nmatch = ["label:*"]\n'
-        f'command = ["sh", "-c", "ls /proc/self/fd | wc -l > {report}.$KMETAD_NEW"]\n'
+        f'exec = ["sh", "-c", "ls /proc/self/fd | wc -l > {report}.$KMETAD_NEW"]\n'
     )
     kmetad = daemon(toml)
     kmetad.hear("ready")
     volume.label("version", "2")
-    kmetad.line("reload.ran")
+    kmetad.line("reload.applied")
     kmetad.process.send_signal(signal.SIGHUP)
     kmetad.hear("ready")
     volume.label("version", "3")
-    kmetad.line("reload.ran")
+    kmetad.line("reload.applied")
     # Standard input, output and error, and the directory that ls reads.
     assert [Path(f"{report}.{version}").read_text().strip() for version in (2, 3)] == ["4", "4"]
 

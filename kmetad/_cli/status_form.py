@@ -50,10 +50,23 @@ def since_epoch(value: str) -> float:
     return datetime.fromisoformat(value).timestamp()
 
 
+def plain(value: Any) -> bool:
+    """What a plugin may say of what it did."""
+    return value is None or isinstance(value, (str, int, float))
+
+
 ANY = "*"
 """Stands for each name of a table whose names aren't given."""
 
 FAULT = {"time": moment, "hook": text, "error": text}
+TRIED = {
+    "time": moment,
+    "result": text,
+    "seconds": seconds,
+    "changes": count,
+    "error": text,
+    "detail": {ANY: plain},
+}
 LANE = {
     "name": text,
     "state": text,
@@ -67,6 +80,7 @@ LANE = {
     "stuck": count,
     "crashes": count,
     "last_fault": (None, FAULT),
+    "last": (None, TRIED),
 }
 FORM = {
     "ready": flag,

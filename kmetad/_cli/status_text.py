@@ -88,14 +88,18 @@ def _notes(lane: dict[str, Any], now: float) -> Iterable[str]:
         yield f"stuck so far: {lane['stuck']}"
     if lane["crashes"]:
         yield f"the daemon died in it {lane['crashes']} times in a row"
+    last = lane["last"]
+    if last is not None and last["result"] == "applied" and last["detail"]:
+        ago = span(now - since_epoch(last["time"]))
+        yield f"{ago} ago {_cut(', '.join(f'{key}: {value}' for key, value in last['detail'].items()))}"
     fault = lane["last_fault"]
     if fault is not None:
-        error = fault["error"]
-        cut = (
-            f"{escape(error[:LONGEST])}… ({len(error)} characters)" if len(error) > LONGEST else escape(error)
-        )
         ago = span(now - since_epoch(fault["time"]))
-        yield f"{ago} ago {escape(fault['hook'])}: {cut}"
+        yield f"{ago} ago {escape(fault['hook'])}: {_cut(fault['error'])}"
+
+
+def _cut(text: str) -> str:
+    return f"{escape(text[:LONGEST])}… ({len(text)} characters)" if len(text) > LONGEST else escape(text)
 
 
 def _below(head: str, rows: Iterable[tuple[str, ...]], colour: bool) -> list[str]:

@@ -52,7 +52,8 @@ class Kept(Remembered):
     def begin(self, newest: News, outcome: Packed | None = None) -> Cursor:
         cursor = self._state.cursor
         with self._lock:
-            self._state.outcome = outcome
+            if outcome is not None:
+                self._state.outcome = outcome
             if cursor is None:
                 cursor = self._state.cursor = Cursor(newest.current)
                 self._acknowledged(newest, outcome, proven=True)

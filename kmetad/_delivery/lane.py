@@ -205,6 +205,8 @@ class Lane:
             self._doing = "starting"
             self._attempt += 1
             answer, outcome = self._try("on_start", self._instance.start, newest.current, (), newest.current)
+            if answer.taken and self._attempt == 1 and answer.detail is None:
+                outcome = None  # the beginning of each life of kmetad: nobody has to hear of that
             if answer.taken:
                 cursor = self._memory.begin(newest, _packed(outcome))
                 self._settled(cursor.acknowledged)

@@ -44,7 +44,8 @@ class Remembered:
 
         ``outcome``, here and below: what others are told of it, packed; None where nobody is.
         """
-        self._state.outcome = outcome
+        if outcome is not None:
+            self._state.outcome = outcome
         cursor = self._state.cursor
         if cursor is None:
             cursor = self._state.cursor = Cursor(newest.current)
