@@ -104,10 +104,11 @@ def call(http: Http, snapshot: Snapshot, seconds: float, *, method: str = "POST"
         with _ended_at(connection, seconds) as deadline:
             try:
                 connection.request(method, target, body, headers)
-                answer = connection.getresponse()
-                data = answer.read(_MOST)
-                if answer.length and len(data) < _MOST:
-                    raise client.IncompleteRead(b"", answer.length)
+                with connection.getresponse() as answer:
+                    data = answer.read(_MOST)
+                    missing = answer.length
+                if missing and len(data) < _MOST:
+                    raise client.IncompleteRead(b"", missing)
             except (OSError, client.HTTPException, ValueError) as error:
                 if deadline.passed:
                     raise Fail(f"{name}: no whole answer within {seconds:.3g} s") from None
@@ -359,7 +360,9 @@ def _why(status: int, location: str | None, data: bytes) -> str:
     """What a refusal says itself, in its first line."""
     if 300 <= status < 400 and location:
         place = urlsplit(location)
-        where = f"{place.scheme}://{place.netloc}{place.path}" if place.netloc else place.path
+        where = (
+            f"{place.scheme}://{place.netloc.rpartition('@')[2]}{place.path}" if place.netloc else place.path
+        )
         return (
             f", which leads to {_printable(where)[:_SAID]}; redirects aren't followed: name the place itself"
         )
