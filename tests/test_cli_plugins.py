@@ -22,4 +22,6 @@ def test_with_hooks_and_options() -> None:
     lines = [line.split(None, 2) for line in details.splitlines()[1:]]
     assert ["hook", "kmetad_on_change"] in [line[:2] for line in lines]
     assert ["option", "restart", "bool, default False"] in lines
+    assert ["option", "verify", "str | list[str] | table"] in lines
+    assert ["option", "write", "table"] in lines
     assert ["option", "pid_file", "str"] in lines

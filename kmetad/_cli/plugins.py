@@ -10,6 +10,7 @@ examples:
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, get_args
@@ -69,13 +70,14 @@ def _details(plugin: Loaded) -> list[str]:
 
 
 def _type(type_: Any) -> str:
-    """An option's type in a few words: ``list[str]``, ``duration``."""
-    name = type_.__name__ if isinstance(type_, type) and not get_args(type_) else str(type_)
-    return (
-        name.removesuffix(" | None")
-        .replace("datetime.timedelta", "duration")
-        .replace("timedelta", "duration")
+    """An option's type in a few words: ``list[str]``, ``duration``, ``table``."""
+    name = (
+        f"{type_.__module__}.{type_.__name__}"
+        if isinstance(type_, type) and not get_args(type_)
+        else str(type_)
     )
+    name = name.removesuffix(" | None").replace("datetime.timedelta", "duration").replace("builtins.", "")
+    return re.sub(r"\b(\w+\.)+[A-Z]\w*", "table", name)  # a Struct of the plugin's
 
 
 def _shown(default: Any) -> str:

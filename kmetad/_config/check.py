@@ -127,6 +127,8 @@ class Check:
         try:
             struct = info.cls(**values)
         except (ValueError, TypeError) as error:  # from __post_init__ of a plugin's Options
+            if len(self.problems) > before:
+                return FAULT  # that what is wrong is missed is no further fault
             return self.problem(path, f"the plugin refuses this: {_without_secrets(str(error), value, path)}")
         rule = self._rules.get(info.cls)
         return rule(self, path, struct, value) if rule and len(self.problems) == before else struct

@@ -96,8 +96,8 @@ def _start(command: Sequence[str], batch: Batch) -> subprocess.Popen[bytes]:
 
 def _remedy(error: OSError, program: str) -> str:
     if isinstance(error, FileNotFoundError):
-        where = "" if "/" in program else f" in any directory of PATH ({os.environ.get('PATH', os.defpath)})"
-        return f"; is it in kmetad's own image{where}?"
+        where = "" if "/" in program else f", in a directory of PATH ({os.environ.get('PATH', os.defpath)})"
+        return f"; is it where kmetad runs{where}?"
     return "; is it executable by kmetad's user?" if isinstance(error, PermissionError) else ""
 
 

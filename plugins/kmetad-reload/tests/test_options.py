@@ -100,3 +100,15 @@ def test_what_a_value_may_be(key: str, value: str, allowed: list[str] | None) ->
     values = {"level": ["a"], "own": ["a"], "annotation:example.com/own": ["b"]}
     assert refused(values, "annotation", key, value) == allowed
     assert refused(values, "file", key, value) is None
+
+
+def test_one_fault_is_told_once() -> None:
+    """An action that is written wrong isn't also one that is missing."""
+    with pytest.raises(ConfigError) as caught:
+        Host(Plugin, http={"url": URL, "mehtod": "PUT"})
+    (problem,) = caught.value.problems
+    assert "plugins.test.http.mehtod: found an unknown key" in problem
+    with pytest.raises(ConfigError) as caught:
+        Host(Plugin, command=["true"])
+    (problem,) = caught.value.problems
+    assert "plugins.test.command: found an unknown key" in problem
