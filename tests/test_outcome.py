@@ -181,6 +181,38 @@ def test_at_the_start_as_well() -> None:
     assert plugin.told == ["start", "start", "stop"]
 
 
+def test_what_others_did_waits_for_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of a lane that is parked before it has begun: it sleeps, and hears of it when it has."""
+    hearer, doer, pod, log = Hearer(), Doer(), Pod(), Log()
+    reasons = [Fail("not with this", retry=False)]
+
+    def once() -> None:
+        if reasons:
+            raise reasons.pop()
+
+    hearer.on_start = once
+    doing = Lane(doer, Filter(), AT_ONCE, log)
+    hearing = Lane(hearer, Filter(), AT_ONCE, log, on_applied=hearer.applied)
+    waits = []
+    wait = hearing._inbox.wait
+    monkeypatch.setattr(hearing._inbox, "wait", lambda *a: waits.append(a) or wait(*a))
+    doing.heard_by([hearing])
+    for lane in (doing, hearing):
+        lane.start()
+        lane.offer(News(pod.becomes(app="0")))
+    log.wait("lane.parked")
+    doing.offer(News(pod.becomes(app="a")))
+    doer.wait(2)
+    doing.stop()
+    assert doing.join(DEADLINE)
+    assert hearer.outcomes == []
+    assert len(waits) < 10
+    hearing.offer(News(pod.becomes(app="b")))
+    assert hearer.hear(1)[0].current.labels == {"app": "a"}
+    hearing.stop()
+    assert hearing.join(DEADLINE)
+
+
 def test_what_is_told_in_vain_is_told_again(pair: Pair) -> None:
     """Until the hook returns; then no more."""
     tries = []

@@ -85,8 +85,7 @@ class Supervisor:
                     log.error("link.misunderstood", error=str(error))
                     continue
                 if message is None:
-                    self._ended = True
-                    stop()
+                    self._end(stop)
                     return
                 self._heard(*message, told, stop)
 
@@ -104,5 +103,10 @@ class Supervisor:
             told("exited", *values)
         elif kind == "stop":
             (self.stop_within,) = values
+            self._end(stop)
+
+    def _end(self, stop: Callable[[], None]) -> None:
+        with self._news:
             self._ended = True
-            stop()
+            self._news.notify_all()
+        stop()

@@ -220,7 +220,8 @@ class Lane:
             if answer.hopeless:
                 self._park()
                 while self._inbox.newest is newest and not self._inbox.stopping:
-                    self._inbox.wait()
+                    if self._inbox.wait():
+                        self._pass_on()
             else:
                 self._back_off(answer, self._attempt)
         return None
