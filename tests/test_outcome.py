@@ -29,6 +29,14 @@ from tests.test_slots import memory_file
 from tests.test_survival import Survivor
 
 
+class Odd(dict[str, str]):
+    """What can't be looked into."""
+
+    def items(self) -> Any:
+        """Raises."""
+        raise RuntimeError("outside of the hook")
+
+
 class Hearer(Plugin):
     """Records the outcomes that it hears of; ``then_applied`` may raise."""
 
@@ -256,7 +264,7 @@ def test_the_newest_of_each_counts(pair: Pair) -> None:
     assert len(pair.hearer.outcomes) == 2
 
 
-@pytest.mark.parametrize("answer", [["a"], {"a": ["b"]}, {1: "a"}, "text"])
+@pytest.mark.parametrize("answer", [["a"], {"a": ["b"]}, {1: "a"}, "text", Odd()])
 def test_an_answer_that_is_of_no_use(pair: Pair, answer: Any) -> None:
     """What was done isn't done again for that; it is said, and left out."""
     pair.log.warning = lambda event, **values: pair.log._log("warning", event, values)  # type: ignore[attr-defined]

@@ -29,6 +29,9 @@ from kmetad.status import LaneState as Doing
 from kmetad.status import LaneStatus, Tried
 
 
+_PLAIN = (str, int, float, bool, type(None))
+
+
 class Instance(Protocol):
     """A plugin instance as a lane sees it. Each method may raise anything, and return anything."""
 
@@ -313,10 +316,9 @@ class Lane:
         """What a plugin says of what it did, if it is of use; what has been done isn't done again for that."""
         if returned is None:
             return EMPTY
-        if isinstance(returned, Mapping) and all(
-            isinstance(key, str) and isinstance(value, Plain) for key, value in returned.items()
-        ):
-            return MappingProxyType(dict(returned))
+        # These types themselves: a subclass may do anything, outside of the hook.
+        if type(returned) is dict and all(type(k) is str and type(v) in _PLAIN for k, v in returned.items()):
+            return MappingProxyType(returned.copy())
         expected = "a dict of texts, numbers and booleans, or nothing"
         self._log.warning("plugin.answer_ignored", answered=type(returned).__name__, expected=expected)
         return EMPTY
