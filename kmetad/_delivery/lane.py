@@ -28,7 +28,6 @@ from kmetad.metadata import EMPTY, Snapshot
 from kmetad.status import LaneState as Doing
 from kmetad.status import LaneStatus, Tried
 
-
 _PLAIN = (str, int, float, bool, type(None))
 
 
