@@ -137,6 +137,27 @@ class Rig:
         return self.plugin.told
 
 
+def test_what_a_hook_held_is_free_when_its_fault_is_logged() -> None:
+    """Where that was all the memory there was, there would be none to log with."""
+    rig = Rig()
+    held: list[weakref.ref[Plugin]] = []
+    free: list[bool] = []
+
+    def hoard(batch: Batch) -> None:
+        if not held:
+            much = Plugin()
+            held.append(weakref.ref(much))
+            raise MemoryError
+
+    log = rig.log.error
+    rig.log.error = lambda event, **values: (free.append(held[0]() is None), log(event, **values))  # type: ignore[method-assign]
+    rig.plugin.then = hoard
+    rig.becomes(app="a")
+    rig.plugin.wait(3)
+    rig.end()
+    assert free == [True]
+
+
 def test_start_then_changes_then_stop() -> None:
     """``on_start`` comes first, then each change once, and ``on_stop`` last."""
     rig = Rig()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from traceback import clear_frames
 from typing import Any, Literal
 
 from kmetad._delivery.remembered import Remembered
@@ -63,6 +64,8 @@ class Calls:
     ) -> None:
         self.running: tuple[str, float] | None = None
         """The hook that runs now and when it was entered, by ``clock``; None if none does."""
+        self.took = 0.0
+        """How long the last one ran, in seconds."""
         self.faults = 0
         self.last_fault: Fault | None = None
         self._log = log
@@ -101,13 +104,17 @@ class Calls:
             self._log.error("plugin.failed", hook=hook, attempt=attempt, error=reason)
             return self._fault(hook, reason, hopeless=not fail.retry)
         except BaseException as error:  # a plugin's SystemExit must not end its lane either
+            if isinstance(error, MemoryError):
+                clear_frames(
+                    error.__traceback__
+                )  # all that the hook still holds: else there is none to log with
             said = _said(error)
             self._log.error("plugin.raised", hook=hook, attempt=attempt, error=said, exc_info=True)
             return self._fault(hook, said)
         finally:
+            self.took = took = self._clock() - begun
             self.running = None
             self._memory.leave()
-        took = self._clock() - begun
         if took <= self._timeout:
             return answer
         self._log.error("plugin.late", hook=hook, attempt=attempt, took=round(took, 3), timeout=self._timeout)

@@ -233,7 +233,8 @@ class Lane:
         parked_at: Snapshot | None = None
         inbox = self._inbox
         while not inbox.stopping and not self._memory.forgotten:
-            self._pass_on()
+            if inbox.told or self._on_applied is not None:
+                self._pass_on()
             newest = inbox.unseen()
             if newest is None:
                 inbox.wait()
@@ -301,9 +302,11 @@ class Lane:
         current: Snapshot,
     ) -> tuple[Answer, Outcome | None]:
         """Call the plugin with what it is to be told. Answers also what others are to hear of it, if any are."""
-        started_ns, begun = time.time_ns(), self._clock()
         answer = self._calls.call(hook, call, told, attempt=self._attempt, showing=changes)
-        seconds = self._clock() - begun
+        seconds = self._calls.took
+        started_ns = time.time_ns() - int(
+            seconds * 1e9
+        )  # behind the hook, which waits for nothing that can wait
         detail = self._detail(answer.detail)
         self._last = Tried(started_ns, answer.result, seconds, len(changes), answer.error, detail)
         if not self._hearers:
