@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -193,3 +194,37 @@ def test_names_of_the_kit() -> None:
         kmetad.testing.__all__
     )
     assert Volume is kmetad.testing.kubelet.Volume
+
+
+HEARER = """
+from kmetad import hookimpl
+
+class Plugin:
+    def __init__(self, context):
+        self.heard, self.context = [], context
+
+    @hookimpl
+    def kmetad_on_change(self, batch):
+        return {"app": batch.current.labels["app"]}
+
+    @hookimpl
+    def kmetad_on_applied(self, outcome):
+        self.heard.append((outcome.instance, outcome.result, dict(outcome.detail)))
+"""
+
+
+def test_outcomes_are_kept_and_told(tmp_path: Path) -> None:
+    """What others would hear of it, and what it hears of others; its context is a whole one."""
+    (tmp_path / "hearer.py").write_text(HEARER)
+    tmp_path.chmod(0o755)
+    host = Host(str(tmp_path / "hearer.py"))
+    host.start(labels={"app": "web"})
+    host.set(labels={"app": "api"})
+    assert [(made.result, dict(made.detail)) for made in host.outcomes] == [
+        ("applied", {}),
+        ("applied", {"app": "api"}),
+    ]
+    host.applied(host.outcomes[-1])
+    assert host.plugin.heard == [("test", "applied", {"app": "api"})]
+    assert host.plugin.context.covers("label", "anything")
+    assert host.plugin.context.timeout == 30.0
