@@ -103,6 +103,8 @@ def call(http: Http, snapshot: Snapshot, seconds: float, *, method: str = "POST"
     try:
         with _ended_at(connection, seconds) as deadline:
             try:
+                if http.unix is not None:
+                    connection.sock = _connected(http.unix, seconds)
                 connection.request(method, target, body, headers)
                 with connection.getresponse() as answer:
                     data = answer.read(_MOST)
@@ -271,22 +273,19 @@ def _connection(http: Http, seconds: float, name: str) -> HTTPConnection:
             files = ", ".join(filter(None, (http.ca, http.cert, http.key)))
             raise Fail(f"{name}: {files} can't be loaded: {error.strerror or error}") from None
         return HTTPSConnection(parts.hostname, parts.port, timeout=max(0.001, seconds), context=context)
-    connection = HTTPConnection(parts.hostname, parts.port, timeout=max(0.001, seconds))
-    if http.unix is not None:
-        path = http.unix
+    return HTTPConnection(parts.hostname, parts.port, timeout=max(0.001, seconds))
 
-        def connect(*_: Any) -> socket.socket:
-            found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            try:
-                found.settimeout(max(0.001, seconds))
-                found.connect(path)
-            except BaseException:
-                found.close()
-                raise
-            return found
 
-        connection.connect = lambda: setattr(connection, "sock", connect())  # type: ignore[method-assign]
-    return connection
+def _connected(path: str, seconds: float) -> socket.socket:
+    """A connection to the Unix socket of that path."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        made.settimeout(max(0.001, seconds))
+        made.connect(path)
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 class _Deadline:
@@ -307,7 +306,8 @@ def _ended_at(connection: HTTPConnection, seconds: float) -> Iterator[_Deadline]
         deadline.passed = True
         if (sock := connection.sock) is not None:
             try:
-                sock.shutdown(socket.SHUT_RDWR)
+                # Not ssl's own, which would take the session from under whoever reads from it.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
             except OSError:
                 pass  # it has ended by itself
 

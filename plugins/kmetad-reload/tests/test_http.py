@@ -300,7 +300,12 @@ def authority(tmp_path: Path) -> Authority:
 
 
 @contextmanager
-def secure(cert: str, key: str, client_ca: str | None = None) -> Iterator[Server]:
+def secure(
+    cert: str,
+    key: str,
+    client_ca: str | None = None,
+    act: Callable[[socket.socket, bytes], None] = lambda connection, request: connection.sendall(OK),
+) -> Iterator[Server]:
     """A server of HTTPS; with ``client_ca`` it wants a certificate of its clients."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
@@ -308,7 +313,7 @@ def secure(cert: str, key: str, client_ca: str | None = None) -> Iterator[Server
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(client_ca)
     listening = context.wrap_socket(socket.create_server(("127.0.0.1", 0)), server_side=True)
-    server = Server(listening, lambda connection, request: connection.sendall(OK))
+    server = Server(listening, act)
     try:
         yield server
     finally:
@@ -332,6 +337,26 @@ def test_tls(authority: Authority) -> None:
             call(Http(place, ca=str(authority.directory / "none.crt")), pod(), LONG)
         with pytest.raises(Fail):
             call(Http(place.replace("https", "http")), pod(), LONG)
+
+
+def test_a_tls_server_that_never_ends(authority: Authority) -> None:
+    """It is cut as any other."""
+    cert, key = authority.make("server")
+    stop = threading.Event()
+
+    def drip(connection: socket.socket, request: bytes) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+        while not stop.wait(0.02):
+            connection.sendall(b"x")
+
+    with secure(cert, key, act=drip) as server:
+        http = Http(f"https://localhost:{server.port}/", ca=cert, timeout=timedelta(seconds=0.5))
+        try:
+            for _ in range(3):
+                with pytest.raises(Fail, match=r"no whole answer within 0.5 s$"):
+                    call(http, pod(), LONG)
+        finally:
+            stop.set()
 
 
 def test_a_certificate_of_our_own(authority: Authority) -> None:
