@@ -218,10 +218,26 @@ def test_a_crash_in_what_it_is_told_counts_until_that_returns(fd: int) -> None:
         assert one.crashes == crashes
         one.begin(newest)
         one.acknowledge(newest, silently=True)
-        one.enter(True)
+        one.enter("on_applied of bad")
     one = lane_of(fd)
     assert one.crashes == 3
-    one.enter(True)
+    one.enter("on_applied of good")
+    one.leave()
+    assert lane_of(copy(fd)).crashes == 3  # that it bears another is no proof
+    one.enter("on_applied of bad")
+    one.leave()
+    assert lane_of(fd).crashes == 0
+
+
+def test_the_name_of_what_is_told_may_be_long(fd: int) -> None:
+    """It is compared as far as there is room for it, and is nothing that was shown."""
+    newest = Pod().becomes({"app": "a"})
+    lane_of(fd).begin(newest)
+    lane_of(fd).enter("on_applied of " + "é" * 1000)
+    one = lane_of(fd)
+    assert one.crashes == 1
+    assert told(one, newest) == []
+    one.enter("on_applied of " + "é" * 1000)
     one.leave()
     assert lane_of(fd).crashes == 0
 

@@ -66,7 +66,7 @@ def states(draw: st.DrawFn) -> State:
             tuple(draw(st.lists(ANY_TEXT, max_size=2))),
             tuple(draw(st.lists(ANY_TEXT, max_size=2))),
             crashes=draw(st.integers(0, 5)),
-            in_tell=draw(st.booleans()),
+            in_tell=draw(st.binary(max_size=20)),
         )
         if draw(st.booleans()):
             lane.cursor = Cursor(draw(st.sampled_from(snapshots)))
@@ -149,7 +149,7 @@ def test_a_record_that_is_cut_is_noticed(state: State, data: st.DataObject) -> N
     ("record", "why"),
     [
         (b"\x7fELF" + bytes(100), "no record of kmetad"),
-        (b"kmtd\x01\0\0\0" + bytes(100), "of version 1; this kmetad reads version 2"),
+        (b"kmtd\x01\0\0\0" + bytes(100), "of version 1; this kmetad reads version 3"),
         (frame(b"x", seed=7), "checksum"),
     ],
 )
@@ -210,7 +210,7 @@ def test_steps_that_nobody_can_make(content: bytes) -> None:
 def test_steps_lead_to_the_same_state(first: Snapshot, steps: list[tuple[Snapshot, str]]) -> None:
     """A record with everything and its steps say what a lane's own cursor says (law 3, over the bytes)."""
     cursor = Cursor(first)
-    lane = LaneState("a", cursor=cursor, crashes=2, in_tell=True)
+    lane = LaneState("a", cursor=cursor, crashes=2, in_tell=b"on_app_start")
     state = State(b"", last=first, lanes=[lane])
     again = decode(encode(state))
     for newest, what in steps:
@@ -224,7 +224,7 @@ def test_steps_lead_to_the_same_state(first: Snapshot, steps: list[tuple[Snapsho
             cursor.acknowledge(newest)
         else:
             made = [proven(0)]
-            lane.crashes, lane.in_tell = 0, False
+            lane.crashes, lane.in_tell = 0, b""
         replay(again, encode_steps(made))
     (other,) = again.lanes
     assert other.cursor is not None

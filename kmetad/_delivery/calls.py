@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import TIMEOUT_MAX
 from traceback import clear_frames
 from typing import Any, Literal
 
@@ -80,10 +81,10 @@ class Calls:
         call: Callable[..., Any],
         *arguments: Any,
         attempt: int = 1,
-        told: bool = False,
+        told: str = "",
         showing: tuple[AnyChange, ...] = (),
     ) -> Answer:
-        """Call the plugin, once what it is shown is remembered."""
+        """Call the plugin, once what it is shown, or ``told`` between deliveries, is remembered."""
         self._memory.enter(told, showing)
         begun = self._clock()
         self.running = hook, begun
@@ -94,15 +95,17 @@ class Calls:
             if returned is not None:
                 answer = Answer("applied", detail=returned)
         except Retry as retry:
-            self._log.info("plugin.asks_for_later", hook=hook, reason=retry.reason, after=retry.after)
-            return Answer("postponed", after=retry.after, error=str(retry.reason)[:_LONGEST])
+            reason, after = _reason(retry), _after(retry)
+            self._log.info("plugin.asks_for_later", hook=hook, reason=reason, after=after)
+            return Answer("postponed", after=after, error=reason[:_LONGEST])
         except Skip as skip:
-            self._log.info("plugin.skipped", hook=hook, reason=skip.reason)
-            answer = Answer("skipped", error=str(skip.reason)[:_LONGEST])
+            reason = _reason(skip)
+            self._log.info("plugin.skipped", hook=hook, reason=reason)
+            answer = Answer("skipped", error=reason[:_LONGEST])
         except Fail as fail:
-            reason = str(fail.reason)
+            reason = _reason(fail)
             self._log.error("plugin.failed", hook=hook, attempt=attempt, error=reason)
-            return self._fault(hook, reason, hopeless=not fail.retry)
+            return self._fault(hook, reason, hopeless=_of(fail, "retry") is False)
         except BaseException as error:  # a plugin's SystemExit must not end its lane either
             if isinstance(error, MemoryError):
                 clear_frames(
@@ -125,6 +128,32 @@ class Calls:
         self.faults += 1
         self.last_fault = Fault(time.time_ns(), hook, error)
         return Answer("failed", hopeless=hopeless, error=error)
+
+
+# What is raised may be of a plugin's own subclass, with any ``__init__``: nothing of it must end the lane.
+
+
+def _of(raised: BaseException, name: str) -> Any:
+    """An attribute; None where there is none to be had."""
+    try:
+        return getattr(raised, name)
+    except BaseException:
+        return None
+
+
+def _reason(raised: Retry | Skip | Fail) -> str:
+    """Why, even if there is no text for it."""
+    reason = _of(raised, "reason")
+    try:
+        return _said(raised) if reason is None else str(reason)
+    except BaseException as worse:
+        return f"{type(raised).__name__}, whose reason can't be had ({type(worse).__name__})"
+
+
+def _after(retry: Retry) -> float | None:
+    """In so many seconds, where that is a time that can be waited for."""
+    after = _of(retry, "after")
+    return after if type(after) in (int, float) and 0 <= after <= TIMEOUT_MAX else None
 
 
 def _said(error: BaseException) -> str:

@@ -58,7 +58,7 @@ class Disk:
             self._set_aside(file, _said(error) if isinstance(error, OSError) else str(error))
             return None
         for lane in state.lanes:
-            lane.crashes, lane.in_tell = 0, False  # those of another container
+            lane.crashes, lane.in_tell = 0, b""  # those of another container
         return state
 
     def save(self) -> None:

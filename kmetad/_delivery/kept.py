@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from kmetad._delivery.book import Book
 from kmetad._delivery.cursor import Cursor
 from kmetad._delivery.news import News
-from kmetad._delivery.packing import Packed
+from kmetad._delivery.packing import Packed, text
 from kmetad._delivery.record import LaneState, State, acknowledged, came_out, proven, show, shown
 from kmetad._delivery.remembered import Remembered
 from kmetad._delivery.slots import CELL_ROOM, Cell
 from kmetad.events import AnyChange
 
-# A cell's word: two flags; in which life it was set; the length of what is shown, encoded.
+# A cell's word: two flags; in which life it was set; the length of what is shown, encoded, or of what is told.
 _RUNS, _TOLD = 1, 2
 _LIFE, _LENGTH = 8, 16
 
@@ -48,6 +48,7 @@ class Kept(Remembered):
         self._life = _life_bits(book.state)
         self._turns = turns
         self._has_turn = False
+        self._told = b""
 
     def begin(self, newest: News, outcome: Packed | None = None) -> Cursor:
         cursor = self._state.cursor
@@ -86,11 +87,15 @@ class Kept(Remembered):
         if not silently:  # what wasn't for the plugin is found not to be, once more, by any successor
             self._book.save()
 
-    def enter(self, told: bool = False, showing: Sequence[AnyChange] = ()) -> None:
+    def enter(self, told: str = "", showing: Sequence[AnyChange] = ()) -> None:
         if self._state.crashes:
             # Of several in whose hooks the daemon died one is to blame: alone, it shows.
             self._has_turn = self._turns.acquire(timeout=self.patience)
-        word = self._life | _RUNS | (_TOLD if told else 0)
+        word = self._life | _RUNS
+        if told:  # the cell shows nothing then: what was shown before has been acknowledged, or is a step
+            self._told = text(told)[:CELL_ROOM]
+            self._cell.set(word | _TOLD | len(self._told) << _LENGTH, self._told)
+            return
         if not showing:
             self._cell.set(word)
             return
@@ -106,8 +111,8 @@ class Kept(Remembered):
 
     def leave(self) -> None:
         word = self._cell.word
-        self._cell.set(word & ~(_RUNS | _TOLD))
-        if word & _TOLD and self._state.in_tell:
+        self._cell.set(0 if word & _TOLD else word & ~_RUNS)
+        if word & _TOLD and self._state.in_tell == self._told:
             with self._lock:
                 self._book.add(self._prove())
         if self._has_turn:
@@ -130,7 +135,7 @@ class Kept(Remembered):
         """It came through what it had crashed in."""
         if not self._state.crashes:
             return []
-        self._state.crashes, self._state.in_tell = 0, False
+        self._state.crashes, self._state.in_tell = 0, b""
         return [proven(self._number)]
 
 
@@ -142,7 +147,8 @@ def take_in(lane: LaneState, word: int, content: memoryview, state: State) -> No
     """What a lane's cell says of the predecessor's end. Raises Unreadable."""
     if word & 255 << _LIFE != _life_bits(state):
         return
-    if length := word >> _LENGTH:
-        show(lane, bytes(content[:length]))
+    said, told = bytes(content[: word >> _LENGTH]), bool(word & _TOLD)
+    if said and not told:
+        show(lane, said)
     if word & _RUNS:
-        lane.crashes, lane.in_tell = lane.crashes + 1, bool(word & _TOLD)
+        lane.crashes, lane.in_tell = lane.crashes + 1, said if told else b""

@@ -10,6 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -28,7 +29,7 @@ from kmetad.metadata import EMPTY, Snapshot
 from kmetad.status import LaneState as Doing
 from kmetad.status import LaneStatus, Tried
 
-_PLAIN = (str, int, float, bool, type(None))
+_LARGEST = 1 << 63
 
 
 class Instance(Protocol):
@@ -319,9 +320,9 @@ class Lane:
         if returned is None:
             return EMPTY
         # These types themselves: a subclass may do anything, outside of the hook.
-        if type(returned) is dict and all(type(k) is str and type(v) in _PLAIN for k, v in returned.items()):
+        if type(returned) is dict and all(type(k) is str and _is_plain(v) for k, v in returned.items()):
             return MappingProxyType(returned.copy())
-        expected = "a dict of texts, numbers and booleans, or nothing"
+        expected = "a dict of texts, numbers (of 64 bits) and booleans, or nothing"
         self._log.warning("plugin.answer_ignored", answered=type(returned).__name__, expected=expected)
         return EMPTY
 
@@ -338,10 +339,12 @@ class Lane:
     def _pass_on(self) -> None:
         """Call what ``tell`` was given, and tell of what others did, once ``on_start`` has succeeded."""
         while self._started and self._inbox.told:
-            self._calls.call(*self._inbox.told.popleft(), told=True)
+            hook, call = self._inbox.told.popleft()
+            self._calls.call(hook, call, told=hook)
         for waiting in self._inbox.heard.due():
             assert self._on_applied is not None
-            answer = self._calls.call("on_applied", self._on_applied, waiting.outcome, told=True)
+            told = f"on_applied {waiting.outcome.instance}"
+            answer = self._calls.call("on_applied", self._on_applied, waiting.outcome, told=told)
             waiting.attempts += 1
             if answer.taken or answer.hopeless or waiting.attempts == self.pace.retry_attempts:
                 self._inbox.heard.done(waiting)
@@ -376,6 +379,14 @@ class Lane:
         while not self._inbox.stopping and (left := deadline - self._clock()) > 0:
             if self._inbox.wait(left):
                 self._pass_on()
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether JSON and the memory file can hold it."""
+    kind = type(value)
+    if kind is int:
+        return bool(-_LARGEST <= value < _LARGEST)
+    return isfinite(value) if kind is float else kind in (str, bool, type(None))
 
 
 def _packed(outcome: Outcome | None) -> Packed | None:

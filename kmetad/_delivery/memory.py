@@ -116,7 +116,7 @@ class Memory:
         """
         with self._book.lock:
             for lane in self._book.state.lanes:
-                lane.crashes, lane.in_tell = 0, False
+                lane.crashes, lane.in_tell = 0, b""
             self._book.begin_life()
             self._book.slots = None
             if self.fd is not None:

@@ -115,16 +115,13 @@ def unpack_changes(packed: Packed) -> list[AnyChange]:
 
 
 _RESULTS = ("applied", "failed", "postponed", "skipped")
-_LARGEST = 1 << 63
 
 
 def pack_outcome(outcome: Outcome) -> Packed:
     """All but the instance, whose name is known, and the snapshot, which is made again."""
-    detail = []
-    for key, value in outcome.detail.items():
-        if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
-            value = str(value)
-        detail.append([text(key), text(value) if isinstance(value, str) else value])
+    detail = [
+        [text(key), text(value) if isinstance(value, str) else value] for key, value in outcome.detail.items()
+    ]
     olds = pack_changes(_with(change, new=change.old) for change in outcome.changes)
     changes = [pack_changes(outcome.changes), olds]
     when = [outcome.attempt, outcome.started_ns, outcome.seconds]

@@ -43,7 +43,7 @@ from kmetad._diff import apply
 from kmetad.events import AnyChange
 from kmetad.metadata import Snapshot
 
-VERSION = 2
+VERSION = 3
 
 _MAGIC = b"kmtd"
 _HEADER = struct.Struct("<4sIII")
@@ -74,8 +74,8 @@ class LaneState:
     """None until ``on_start`` has succeeded."""
     crashes: int = 0
     """How many times in a row the daemon died while one of its hooks ran."""
-    in_tell: bool = False
-    """Whether it ran what ``tell`` was given, the last time."""
+    in_tell: bytes = b""
+    """What it was told between deliveries, the last time; empty: it died in another hook."""
     outcome: Packed | None = None
     """What it did last, packed; None where nobody is told of it."""
     showing: Sequence[AnyChange] = ()
@@ -155,7 +155,7 @@ def decode(content: memoryview | bytes) -> State:
                     tuple(map(untext, ignore)),
                     cursor,
                     counted(crashes),
-                    bool(in_tell),
+                    _named(in_tell),
                     sound(outcome),
                 )
             )
@@ -230,11 +230,17 @@ def replay(state: State, content: memoryview | bytes) -> None:
             elif kind == _ACKNOWLEDGED:
                 lane.cursor = Cursor(state.last)
             elif kind == _PROVEN:
-                lane.crashes, lane.in_tell = 0, False
+                lane.crashes, lane.in_tell = 0, b""
             elif kind == _CAME_OUT:
                 lane.outcome = sound(values[1])
     except _SENSELESS as error:
         raise _no_sense(error) from None
+
+
+def _named(told: Any) -> bytes:
+    if type(told) is not bytes:
+        raise TypeError("a name is bytes")
+    return told
 
 
 def _no_sense(error: Exception) -> Unreadable:

@@ -73,8 +73,8 @@ class Remembered:
             self._state.outcome = outcome
         self._state.showing = ()
 
-    def enter(self, told: bool = False, showing: Sequence[AnyChange] = ()) -> None:
-        """A hook is about to be entered: with these changes, or, if ``told``, as ``tell`` was asked to.
+    def enter(self, told: str = "", showing: Sequence[AnyChange] = ()) -> None:
+        """A hook is about to be entered: with these changes, or, between deliveries, with what ``told`` names.
 
         If this lane is suspected of a crash, it waits for others that are, ``patience`` at most.
         """
