@@ -19,7 +19,8 @@ the daemon says
 ========================================  =====================================================
 the supervisor says
 ========================================  =====================================================
-``app_started, pid, starts``              the app runs, for the so-manieth time; told to each new daemon
+``app_started, pid, starts``              the app runs, for the so-manieth time
+                                          (0: it doesn't run); told to each new daemon
 ``app_exited, code, signal, starts``      it ended: its code as a shell has it (128 + n), 0 or the signal
 ``stop, seconds``                         end within so many seconds
 ========================================  =====================================================

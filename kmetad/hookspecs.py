@@ -127,6 +127,7 @@ class App:
         ``on_start``, ``on_change`` and the like, it is passed on when the delivery is acknowledged,
         and not if that fails: then the hook is called again, and can ask again. With ``wait`` it is
         passed on at once, and this returns when the app has started anew: after so many seconds at most.
+        What this instance gives by ``kmetad_app_env`` in the same delivery comes too late for that start.
         Raises AppError, also where it hasn't by then.
         """
         raise AppError(self._why)

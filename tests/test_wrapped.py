@@ -115,7 +115,7 @@ def test_a_restart_within_a_delivery(far: Far) -> None:
 def test_a_delivery_that_is_skipped_is_acknowledged(far: Far) -> None:
     """So the restart that was asked for in it is passed on, when others' variables have been waited for."""
     order: list[str] = []
-    control = Control(far.supervisor, "one", lambda: order.append("waited"))
+    control = Control(far.supervisor, "one", lambda seconds: order.append("waited"))
 
     def skip() -> None:
         with control.delivering():
@@ -142,6 +142,116 @@ def test_a_restart_by_another_thread(far: Far) -> None:
     with pytest.raises(RuntimeError):
         fail()
     assert far.hear() == ("restart", ("one: other",))
+
+
+def restarting(control: Control, wait: float) -> tuple[threading.Thread, list[Any]]:
+    """A thread that waits for a restart within a delivery, and what became of it: the starts by then, or why not."""
+    became: list[Any] = []
+
+    def restart() -> None:
+        with control.delivering():
+            try:
+                control.restart("new", wait=wait)
+            except AppError as error:
+                became.append(str(error))
+            else:
+                became.append(control.starts)
+
+    thread = threading.Thread(target=restart)
+    thread.start()
+    return thread, became
+
+
+def test_a_restart_is_waited_for(far: Far) -> None:
+    """Until the next start, and no other; it is asked for at once, and not once more when the delivery ends."""
+    control = Control(far.supervisor, "one")
+    far.listen()
+    _link.send(far.end, "app_started", 7, 3)
+    far.heard.acquire(timeout=DEADLINE)
+    thread, became = restarting(control, DEADLINE)
+    assert far.hear() == ("restart", ("one: new",))
+    _link.send(far.end, "app_started", 7, 3)
+    _link.send(far.end, "app_exited", 0, 15, 3)
+    far.heard.acquire(timeout=DEADLINE)
+    assert thread.is_alive()
+    _link.send(far.end, "app_started", 8, 4)
+    thread.join(DEADLINE)
+    assert became == [4]
+    control.signal(1)
+    assert far.hear() == ("signal", (1,))
+
+
+def test_a_daemon_that_begins_takes_no_start_of_before_for_the_new_one(far: Far) -> None:
+    """It learns first how the app is, if only that it doesn't run."""
+    control = Control(far.supervisor, "one")
+    far.listen()
+    thread, became = restarting(control, DEADLINE)
+    _link.send(far.end, "app_started", 7, 3)
+    assert far.hear() == ("restart", ("one: new",))
+    assert thread.is_alive()
+    _link.send(far.end, "app_started", 8, 4)
+    thread.join(DEADLINE)
+    assert became == [4]
+
+
+def test_an_app_that_does_not_run_yet(far: Far) -> None:
+    """Nobody is told that it was started; its first start is the new one."""
+    control = Control(far.supervisor, "one")
+    far.listen()
+    _link.send(far.end, "app_started", 0, 0)
+    thread, became = restarting(control, DEADLINE)
+    assert far.hear() == ("restart", ("one: new",))
+    _link.send(far.end, "app_started", 7, 1)
+    thread.join(DEADLINE)
+    assert (became, far.told) == ([1], [("started", 7, 1)])
+
+
+def test_a_start_while_others_are_waited_for_is_not_the_new_one(far: Far) -> None:
+    """The app ended by itself before it was asked to; and waiting for others is a part of the time."""
+    waits: list[float] = []
+
+    def others(seconds: float) -> None:
+        waits.append(seconds)
+        _link.send(far.end, "app_started", 8, 4)
+        for _ in range(2):
+            far.heard.acquire(timeout=DEADLINE)
+
+    control = Control(far.supervisor, "one", others)
+    far.listen()
+    _link.send(far.end, "app_started", 7, 3)
+    thread, became = restarting(control, DEADLINE)
+    assert far.hear() == ("restart", ("one: new",))
+    assert thread.is_alive()
+    assert 0 < waits[0] <= DEADLINE
+    _link.send(far.end, "app_started", 9, 5)
+    thread.join(DEADLINE)
+    assert became == [5]
+
+
+@pytest.mark.parametrize("wait", [0.0, -1.0, 0.01])
+def test_a_restart_that_does_not_come(far: Far, wait: float) -> None:
+    """It has been asked for, and that it took too long is told."""
+    control = Control(far.supervisor, "one")
+    far.listen()
+    thread, became = restarting(control, wait)
+    thread.join(DEADLINE)
+    assert far.hear() == ("restart", ("one: new",))
+    assert became == [
+        f"the app has not started anew within {wait:.3g} s; stopping it may take run.stop_timeout"
+    ]
+
+
+def test_a_restart_that_kmetads_end_overtakes(far: Far) -> None:
+    """Whoever waits for it, however long, is told at once."""
+    control = Control(far.supervisor, "one")
+    far.listen()
+    _link.send(far.end, "app_started", 7, 3)
+    far.heard.acquire(timeout=DEADLINE)
+    thread, became = restarting(control, float("inf"))
+    assert far.hear() == ("restart", ("one: new",))
+    _link.send(far.end, "stop", 1.0)
+    thread.join(DEADLINE)
+    assert became == ["kmetad stops, so the app is not started anew"]
 
 
 def test_a_supervisor_that_has_gone(far: Far) -> None:

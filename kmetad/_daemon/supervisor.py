@@ -32,6 +32,7 @@ class Supervisor:
         self.stop_within: float | None = None
         """Seconds, once the supervisor has asked to stop; None before, and where it has gone."""
         self._ended = False
+        self._knows = False
 
     # -- what the daemon says ---------------------------------------------------------
 
@@ -59,6 +60,16 @@ class Supervisor:
             target=self._listen, args=(told, stop, log), name="kmetad-link", daemon=True
         )
         thread.start()
+
+    @property
+    def ends(self) -> bool:
+        """Whether it has asked to stop, or has gone."""
+        return self._ended
+
+    def wait_for_news(self, timeout: float) -> None:
+        """Wait, so many seconds at most, until it is known how the app is: of a daemon that begins it isn't."""
+        with self._news:
+            self._news.wait_for(lambda: self._ended or self._knows, timeout)
 
     def wait_for_start(self, starts: int, timeout: float) -> bool:
         """Wait, so many seconds at most, until the app runs after more starts than that. False if it doesn't."""
@@ -94,9 +105,9 @@ class Supervisor:
             pid, starts = values
             news = (pid, starts) != (self.pid, self.starts)
             with self._news:
-                self.pid, self.starts = pid, starts
+                self.pid, self.starts, self._knows = pid, starts, True
                 self._news.notify_all()
-            if news:
+            if news and pid:
                 told("started", pid, starts)
         elif kind == "app_exited":
             self.pid = 0

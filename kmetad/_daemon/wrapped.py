@@ -7,6 +7,7 @@ fill its environment (``Attended``); and the app may wait until all that is read
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,7 @@ class Wrapped:
 
     def control(self, instance: str) -> Control:
         """What an instance may ask for."""
-        return Control(self._supervisor, instance, lambda: self._wait_for_fillers(instance))
+        return Control(self._supervisor, instance, lambda seconds: self._wait_for_fillers(instance, seconds))
 
     def attend(self, instance: Instance, control: Control) -> Attended:
         """An instance as its lane is to see it."""
@@ -91,14 +92,15 @@ class Wrapped:
         self._lanes = lanes
         self._supervisor.listen(self._told, stop, log)
 
-    def _wait_for_fillers(self, asking: str) -> None:
+    def _wait_for_fillers(self, asking: str, seconds: float) -> None:
         """Before the app is started anew: other plugins may have variables for what the Pod is now."""
+        patience = min(self._patience, seconds)
 
         def hopeless() -> set[str]:
             states = {lane.name: lane.status().state for lane in self._lanes}
             return {asking, *(name for name, state in states.items() if state == "stuck")}
 
-        behind = self._fillers.wait(self._generation, self._patience, without=hopeless)
+        behind = self._fillers.wait(self._generation, patience, without=hopeless)
         if late := [name for name in behind if name != asking]:
             effect = "the app's next start has the variables that they gave last"
             self._log.warning(
@@ -114,9 +116,12 @@ class Control(App):
     """The app as one instance has it."""
 
     def __init__(
-        self, supervisor: Supervisor, instance: str, wait_for_others: Callable[[], None] = lambda: None
+        self,
+        supervisor: Supervisor,
+        instance: str,
+        wait_for_others: Callable[[float], None] = lambda seconds: None,
     ) -> None:
-        """``wait_for_others``: until their part of the app's next environment is said, or for long enough."""
+        """``wait_for_others``: until their part of the app's next environment is said, so many seconds at most."""
         super().__init__(wrapped=True)
         self._supervisor = supervisor
         self._instance = instance
@@ -139,12 +144,7 @@ class Control(App):
     def restart(self, reason: str = "", *, wait: float | None = None) -> None:
         reason = "".join(c if c.isprintable() else " " for c in reason[:_LONGEST_REASON])
         if wait is not None:
-            starts = self._supervisor.starts
-            self._restart(reason)
-            if not self._supervisor.wait_for_start(starts, wait):
-                raise AppError(
-                    f"the app has not started anew within {wait:.3g} s; stopping it may take run.stop_timeout"
-                )
+            self._restart_and_wait(reason, wait)
         elif threading.get_ident() == self._delivering_on:
             self._asked.append(reason)
         else:
@@ -173,8 +173,28 @@ class Control(App):
         if self._asked:
             self._restart(self._asked[0])
 
+    def _restart_and_wait(self, reason: str, wait: float) -> None:
+        end = time.monotonic() + min(wait, threading.TIMEOUT_MAX)
+
+        def left() -> float:
+            return max(0.0, end - time.monotonic())
+
+        self._wait_for_others(left())
+        self._supervisor.wait_for_news(left())
+        starts = self._supervisor.starts  # only now: it may have been started meanwhile, for another reason
+        self._say_restart(reason)
+        if not self._supervisor.wait_for_start(starts, left()):
+            if self._supervisor.ends:
+                raise AppError("kmetad stops, so the app is not started anew")
+            raise AppError(
+                f"the app has not started anew within {wait:.3g} s; stopping it may take run.stop_timeout"
+            )
+
     def _restart(self, reason: str) -> None:
-        self._wait_for_others()
+        self._wait_for_others(threading.TIMEOUT_MAX)
+        self._say_restart(reason)
+
+    def _say_restart(self, reason: str) -> None:
         if not self._supervisor.say("restart", f"{self._instance}: {reason}" if reason else self._instance):
             raise AppError(_GONE)
 

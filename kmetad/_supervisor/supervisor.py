@@ -307,8 +307,7 @@ class Supervisor:
         """What the daemon says (``kmetad._link``)."""
         if kind == "hello":
             self._variables.begin()
-            if self._app.pid:
-                self._tell_of_app()  # a daemon that has replaced itself doesn't know
+            self._tell_of_app()  # a daemon that has replaced itself doesn't know
         elif kind == "run":
             self._next_settings = Settings(values[0], self._overrides)
             if not self._next_settings.command:
