@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
+import kmetad
 from kmetad._daemon import advice
 from kmetad.metadata import Resource, Snapshot
 from kmetad.quantity import Quantity
+from kmetad.testing import Host
+from tests.daemons import Daemon
 
 ROOT = "24 1 0:22 /{root} {point} ro,relatime - tmpfs tmpfs rw\n"
 
@@ -93,3 +98,73 @@ def test_match_that_matches_nothing() -> None:
 def test_mountinfo_is_there() -> None:
     """On Linux the real one is read."""
     assert (os.path.exists("/proc/self/mountinfo")) == bool(advice._read_mountinfo())
+
+
+class Silent:
+    """A plugin that advises nothing."""
+
+    @kmetad.hookimpl
+    def kmetad_on_start(self, snapshot: Snapshot) -> None:
+        """Nothing."""
+
+
+class Advising(Silent):
+    """One that does."""
+
+    def advice(self, snapshot: Snapshot) -> Iterable[str]:
+        """As many sentences as there are labels."""
+        return [f"{key} is of no use" for key in snapshot.labels]
+
+
+class Ends(Silent):
+    """One that wants to end the process."""
+
+    def advice(self, snapshot: Snapshot) -> Iterable[str]:
+        """Not even a list."""
+        sys.exit("enough")
+
+
+class Endless(Silent):
+    """One that never comes to an end."""
+
+    def advice(self, snapshot: Snapshot) -> Iterable[str]:
+        """More and more."""
+        return map(str, itertools.count())
+
+
+class Mistaken(Silent):
+    """What isn't a method."""
+
+    advice = "don't"
+
+
+def test_advice_of_a_plugin() -> None:
+    """In its own words; one that advises nothing, or wrongly, is no fault of anybody else's."""
+    snapshot = Snapshot(labels={"app": "a"})
+    assert advice.of_plugin(Host(Silent).instance, snapshot) == []
+    assert advice.of_plugin(Host(Advising).instance, snapshot) == ["plugins.test: app is of no use"]
+    assert advice.of_plugin(Host(Ends).instance, snapshot) == [
+        "plugins.test: its advice raised SystemExit: enough"
+    ]
+    assert len(advice.of_plugin(Host(Endless).instance, snapshot)) == 100
+    assert "its advice raised TypeError" in advice.of_plugin(Host(Mistaken).instance, snapshot)[0]
+
+
+def test_the_daemon_logs_it_at_its_start(tmp_path: Path) -> None:
+    """And goes on."""
+    source = """
+from kmetad import hookimpl
+class Plugin:
+    @hookimpl
+    def kmetad_on_start(self, snapshot): pass
+    def advice(self, snapshot): return ["there is no command nginx"]
+"""
+    (tmp_path / "advising.py").write_text(source)
+    tmp_path.chmod(0o755)
+    toml = '[log]\nformat = "json"\n[plugins.one]\npath = "DIR/advising.py"\n'
+    daemon = Daemon(tmp_path, toml)
+    try:
+        daemon.line("config.advice", advice="plugins.one: there is no command nginx", level="warning")
+        assert daemon.end() == 0
+    finally:
+        daemon.close()

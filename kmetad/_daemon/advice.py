@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from kmetad._delivery.match import Match
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _PARTS = {change.type: part for change, part in SUBJECTS}
 _SHOWN = 10
+_MOST = 100
 _FOR_EVERY_DAEMON = ("drain_timeout", "output", "first_tags_timeout")
 
 
@@ -36,8 +38,10 @@ def of_plugin(instance: Instance, snapshot: Snapshot) -> list[str]:
     if own is None:
         return []
     try:
-        return [f"plugins.{instance.name}: {sentence}" for sentence in own(snapshot)]
-    except Exception as error:  # a plugin's: whatever it is, it isn't the start's
+        return [f"plugins.{instance.name}: {sentence}" for sentence in islice(own(snapshot), _MOST)]
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plugin's: whatever it is, it isn't the start's
         return [f"plugins.{instance.name}: its advice raised {type(error).__name__}: {error}"]
 
 
