@@ -1,0 +1,217 @@
+"""Tags in the app's own log entries: a processor for structlog, a filter for the standard library's logging.
+
+Both read what a thread of this process keeps up to date, so an entry has the Pod's metadata as it is now.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import threading
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import Any, Literal
+from weakref import WeakSet
+
+import kmetad
+from kmetad import Snapshot, Watch
+from kmetad.fieldpath import parse
+from kmetad.podview import OTEL
+
+Volumes = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+"""One volume's directory or several; none: found by convention, as ``kmetad get`` does."""
+
+PATIENCE = 2.0
+"""Seconds that a start may wait for the first reading."""
+_RETRY = 1.0
+_JOIN = 2.0
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+_log = logging.getLogger("kmetad_logtag")
+
+
+class Follower:
+    """Keeps ``snapshot`` up to date on a daemon thread, until ``close``.
+
+    Waits ``patience`` seconds at most for the first reading. What goes wrong is logged once, and
+    tried again; the last snapshot stays. A forked child gets a thread of its own.
+    """
+
+    def __init__(self, volumes: Volumes = (), *, patience: float = PATIENCE) -> None:
+        one = isinstance(volumes, (str, os.PathLike))
+        self._paths = (volumes,) if one else tuple(volumes)  # type: ignore[arg-type]
+        self.snapshot = Snapshot()
+        self._reported = False
+        self._start()
+        _followers.add(self)
+        self._ready.wait(patience)
+
+    def close(self) -> None:
+        """End the thread; the last snapshot stays."""
+        self._stopped.set()
+        if self._watch is not None:
+            self._watch.stop()
+        self._thread.join(_JOIN)
+
+    def _start(self) -> None:
+        self._stopped = threading.Event()
+        self._ready = threading.Event()
+        self._watch: Watch | None = None
+        self._thread = threading.Thread(target=self._run, name="logtag", daemon=True)
+        self._thread.start()
+
+    def _start_in_child(self) -> None:
+        if self._stopped.is_set():
+            return
+        # Never stopped or closed here: it shares its descriptors with the parent's.
+        _inherited.append(self._watch)
+        self._start()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._follow()
+            except Exception as error:  # a log call must not notice
+                self._report(error)
+            self._ready.set()
+            self._stopped.wait(_RETRY)
+
+    def _follow(self) -> None:
+        with kmetad.watch(*self._paths) as batches:
+            self._watch = batches
+            try:
+                if self._stopped.is_set():
+                    return
+                for batch in batches:
+                    self.snapshot = batch.current
+                    self._reported = False
+                    self._ready.set()
+            finally:
+                self._watch = None
+
+    def _report(self, error: Exception) -> None:
+        if not self._reported:
+            self._reported = True
+            _log.warning("logtag.not_followed: %s: %s; tags stay as they are", type(error).__name__, error)
+
+
+_followers: WeakSet[Follower] = WeakSet()
+_inherited: list[Watch | None] = []
+
+
+def _after_fork() -> None:
+    for follower in list(_followers):
+        follower._start_in_child()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+class _Tagger:
+    """What both have in common: the options, and the tags of the snapshot that is newest."""
+
+    def __init__(
+        self,
+        tags: Mapping[str, str] | None,
+        preset: Literal["otel"] | None,
+        key: str | None,
+        volumes: Volumes,
+        follower: Follower | None,
+    ) -> None:
+        if preset not in (None, "otel"):
+            raise ValueError(f"preset: there is no {preset!r}; there is 'otel'")
+        self._tags = (dict(OTEL) if preset else {}) | dict(tags or {})
+        if not self._tags:
+            raise ValueError("no tags: give tags={'NAME': 'metadata.name'} or preset='otel'")
+        for path in self._tags.values():
+            parse(path)
+        self.key = key if key is not None else "" if preset else "pod"
+        self.names = [self.key] if self.key else list(self._tags)
+        self._check()
+        self._own = follower is None
+        self._follower = Follower(volumes) if follower is None else follower
+        self._known = (self._follower.snapshot, self._made(self._follower.snapshot))
+
+    def _check(self) -> None:
+        """Raise ValueError for names that can't be; before a thread is started."""
+
+    def close(self) -> None:
+        """End its thread, unless the follower was given; entries keep the last tags."""
+        if self._own:
+            self._follower.close()
+
+    def _add_to(self, entry: MutableMapping[str, Any]) -> None:
+        """What the app itself put there stays."""
+        snapshot = self._follower.snapshot
+        known = self._known
+        if known[0] is not snapshot:
+            # One assignment: another thread sees the old pair or the new one.
+            known = self._known = (snapshot, self._made(snapshot))
+        if self.key:
+            if self.key not in entry:
+                entry[self.key] = dict(known[1])
+            return
+        for name, text in known[1].items():
+            entry.setdefault(name, text)
+
+    def _made(self, snapshot: Snapshot) -> dict[str, str]:
+        found = ((name, snapshot.get(path)) for name, path in self._tags.items())
+        return {name: _SURROGATE.sub("\ufffd", text) for name, text in found if text is not None}
+
+
+class Processor(_Tagger):
+    """A processor of structlog; see ``processor``."""
+
+    def __call__(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """Add the tags to an event."""
+        self._add_to(event)
+        return event
+
+
+def processor(
+    *,
+    tags: Mapping[str, str] | None = None,
+    preset: Literal["otel"] | None = None,
+    key: str | None = None,
+    volumes: Volumes = (),
+    follower: Follower | None = None,
+) -> Processor:
+    """Make a processor for structlog that adds the Pod's metadata to each event.
+
+    ``tags``: by name in the log, the field path. ``preset``: OpenTelemetry's names. ``key``: where the
+    tags stand, ``pod`` if None; empty: beside the event's own keys, as with a preset if None.
+    Raises FieldPathError and ValueError.
+    """
+    return Processor(tags, preset, key, volumes, follower)
+
+
+class LogFilter(_Tagger, logging.Filter):
+    """A filter of the standard library's logging that lets all through, and adds the tags to each record.
+
+    Options as of ``processor``. With a key the attribute is always there, ``{}`` if nothing is known, so
+    ``%(pod)s`` in a format never fails. Add it to a handler: a logger's filter isn't asked for the
+    records of loggers below. Raises ValueError for a name that a record needs for itself, too.
+    """
+
+    def __init__(
+        self,
+        *,
+        tags: Mapping[str, str] | None = None,
+        preset: Literal["otel"] | None = None,
+        key: str | None = None,
+        volumes: Volumes = (),
+        follower: Follower | None = None,
+    ) -> None:
+        logging.Filter.__init__(self)
+        _Tagger.__init__(self, tags, preset, key, volumes, follower)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Add the tags; always True."""
+        self._add_to(record.__dict__)
+        return True
+
+    def _check(self) -> None:
+        for name in self.names:
+            if name in _RESERVED:
+                raise ValueError(f"{name!r} is an attribute that a log record has already; take another name")
