@@ -7,13 +7,13 @@ import os
 import select
 
 from kmetad._supervisor.messages import say
-from kmetad._supervisor.splice import Splicer
+from kmetad._supervisor.splice import Counts, Splicer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kmetad._supervisor.splice import Counts, Tags
+    from kmetad._supervisor.splice import Tags
 
 AT_ONCE = 1 << 17
 """Bytes that are read at once. With tags they grow, and what is written shall fit into a pipe's buffer."""
@@ -21,34 +21,35 @@ AT_ONCE = 1 << 17
 _GONE = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
 
-class Pump:
-    """From the pipe of one app to where its output goes.
+class Stream:
+    """Where one of the app's streams goes, whichever app it is."""
 
-    ``tags`` answers the stream's tags now, and ``first`` waits for the first ones. ``turn`` is a lock:
-    the pump of the app that ran before has it until it's done. ``moved`` is called at the end.
+    def __init__(self, number: int, name: str) -> None:
+        self.number = number
+        """The descriptor, the app's as well as this process's."""
+        self.name = name
+        self.counts = Counts()
+        self.tags: Tags | None = None
+        """What lines that begin from here on carry."""
+        self.turn = _thread.allocate_lock()
+        """Of its pumps: the one of an app that has ended comes to its end before the next one begins."""
+
+
+class Pump:
+    """From the pipe ``source``, which is closed in the end, to a stream.
+
+    ``first`` waits for the first tags, as long as that is wanted. ``moved`` is called when all is done. Both
+    are called on the pump's own thread.
     """
 
     def __init__(
-        self,
-        source: int,
-        to: int,
-        name: str,
-        counts: Counts,
-        *,
-        tags: Callable[[], Tags | None],
-        first: Callable[[], None],
-        turn: _thread.LockType,
-        moved: Callable[[], None],
+        self, source: int, stream: Stream, first: Callable[[], None], moved: Callable[[], None]
     ) -> None:
-        self.name = name
+        self.stream = stream
         self.done = False
         """Everything was written, or can't be any more."""
         self._source = source
-        self._to = to
-        self._counts = counts
-        self._tags = tags
         self._first = first
-        self._turn = turn
         self._moved = moved
         self._told = False
 
@@ -58,61 +59,58 @@ class Pump:
 
     def _run(self) -> None:
         try:
-            with self._turn:
+            with self.stream.turn:
                 self._pump()
         except BrokenPipeError:
             pass  # nobody reads: so the app gets to know, as soon as its pipe has no reader either
         except Exception as error:  # such as no memory for a line
-            say(
-                f"this is a fault of kmetad, please report it; no more of the app's {self.name} is read: {error!r}"
-            )
+            what = f"no more of the app's {self.stream.name} is read"
+            say(f"this is a fault of kmetad, please report it; {what}: {error!r}")
         finally:
             os.close(self._source)
             self.done = True
             self._moved()
 
     def _pump(self) -> None:
-        splicer = Splicer(self._counts)
+        stream, to = self.stream, self.stream.number
+        splicer = Splicer(stream.counts)
         poll = select.poll()
         poll.register(self._source, select.POLLIN)
-        if _is_pipe(self._to):
-            poll.register(self._to, 0)  # its reader's end is all there is to hear of
+        if _is_pipe(to):
+            poll.register(to, 0)  # its reader's end is all there is to hear of
         first = True
         while True:
             events = dict(poll.poll())
-            if events.get(self._to, 0) & _GONE:
+            if events.get(to, 0) & _GONE:
                 raise BrokenPipeError
-            if self._source not in events:
-                continue
             data = os.read(self._source, AT_ONCE)
             if not data:
                 break
             if first:
                 self._first()
                 first = False
-            self._write(splicer.feed(data, self._tags()))
-        self._write(splicer.end(self._tags()))
+            self._write(splicer.feed(data, stream.tags))
+        self._write(splicer.end(stream.tags))
 
     def _write(self, buffers: list[bytes]) -> None:
         """Write all, however long the reader takes. What the kernel refuses is lost, and what comes later isn't."""
         left: list[bytes | memoryview] = [buffer for buffer in buffers if buffer]
         while left:
             try:
-                written = os.writev(self._to, left)
+                written = os.writev(self.stream.number, left)
             except BlockingIOError:  # somebody who has the file too has set it so
                 poll = select.poll()
-                poll.register(self._to, select.POLLOUT)
+                poll.register(self.stream.number, select.POLLOUT)
                 poll.poll()
                 continue
             except BrokenPipeError:
                 raise
             except OSError as error:
-                self._counts.lost += sum(map(len, left))
+                self.stream.counts.lost += sum(map(len, left))
                 if not self._told:
                     self._told = True
-                    say(
-                        f"the app's {self.name} can't be written: {error.strerror}; what comes meanwhile is lost"
-                    )
+                    what = f"the app's {self.stream.name} can't be written: {error.strerror}"
+                    say(f"{what}; what comes meanwhile is lost")
                 return
             while left and written >= len(left[0]):
                 written -= len(left.pop(0))

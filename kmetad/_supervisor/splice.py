@@ -208,7 +208,7 @@ def _refuse(constant: str) -> None:
 
 
 def _wrapped(line: bytes, tags: Tags) -> bytes:
-    """A text as a JSON object. What is no UTF-8 in it becomes text, as ``\\xff``; a carriage return stays at the end."""
+    """A text as a JSON object. What is no UTF-8 in it becomes ``\\xff``; a carriage return stays at the end."""
     import time
     from json import dumps
 

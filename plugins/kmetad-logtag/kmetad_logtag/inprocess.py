@@ -50,8 +50,9 @@ class Follower:
     def close(self) -> None:
         """End the thread; the last snapshot stays."""
         self._stopped.set()
-        if self._watch is not None:
-            self._watch.stop()
+        watch = self._watch  # once: the thread may take it away
+        if watch is not None:
+            watch.stop()
         self._thread.join(_JOIN)
 
     def _start(self) -> None:

@@ -46,6 +46,7 @@ def follower(volume: Volume) -> Iterator[Follower]:
 
 
 def record(**extra: Any) -> logging.LogRecord:
+    """As a logger makes it."""
     return logging.getLogger("app").makeRecord("app", 20, "f", 1, "hello", (), None, extra=extra)
 
 
@@ -103,7 +104,7 @@ def test_fork(volume: Volume) -> None:
         tag = processor(tags=TAGS, follower=made)
 
         def is_two() -> bool:
-            return tag(None, "info", {})["pod"] == {"version": "2"}
+            return bool(tag(None, "info", {})["pod"] == {"version": "2"})
 
         child = os.fork()
         if not child:
