@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 LONGEST_HELD = 1 << 24
-"""Bytes of a line that has to be seen whole before it is known what it is; a longer one is text."""
+"""Bytes that are kept of a line until it is known what it is; a longer one is text."""
 
 _BLANK = b" \t\r"  # of JSON's white space, what a line can hold
 _OBJECT = b'{"'

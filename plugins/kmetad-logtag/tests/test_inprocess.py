@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,17 +16,9 @@ from kmetad_logtag.inprocess import Follower, LogFilter, processor
 
 from kmetad import FieldPathError
 from kmetad.testing import Volume
+from tests.cli import eventually
 
-DEADLINE = 20.0
 TAGS = {"version": "metadata.labels['version']"}
-
-
-def eventually(condition: Callable[[], object]) -> bool:
-    """Whether it came true before the deadline."""
-    end = time.monotonic() + DEADLINE
-    while not (true := bool(condition())) and time.monotonic() < end:
-        time.sleep(0.01)
-    return true
 
 
 @pytest.fixture
@@ -62,9 +53,9 @@ def test_structlog_entry_has_the_label_as_it_is_now(volume: Volume) -> None:
 
         assert said() == {"event": "hello", "pod": {"version": "1"}}
         volume.label("version", "2")
-        assert eventually(lambda: said()["pod"] == {"version": "2"})
+        eventually(lambda: said()["pod"] == {"version": "2"})
         volume.label("version", None)
-        assert eventually(lambda: said()["pod"] == {})
+        eventually(lambda: said()["pod"] == {})
 
 
 def test_logging_format(volume: Volume, follower: Follower) -> None:
@@ -95,7 +86,7 @@ def test_volume_that_comes_later(tmp_path: Path) -> None:
 
         assert tags() == {}
         Volume(tmp_path / "later").write(labels={"version": "1"})
-        assert eventually(lambda: tags() == {"version": "1"})
+        eventually(lambda: tags() == {"version": "1"})
 
 
 def test_fork(volume: Volume) -> None:
@@ -108,10 +99,13 @@ def test_fork(volume: Volume) -> None:
 
         child = os.fork()
         if not child:
-            os._exit(0 if eventually(is_two) else 1)
+            try:
+                eventually(is_two)
+            finally:
+                os._exit(0 if is_two() else 1)
         volume.label("version", "2")
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        assert eventually(is_two)
+        eventually(is_two)
 
 
 @pytest.mark.parametrize("name", ["msg", "name", "args", "message", "asctime"])
@@ -135,7 +129,7 @@ def test_no_utf8(volume: Volume, follower: Follower) -> None:
     """Every encoder takes it."""
     tag = processor(tags={"note": "metadata.annotations['note']"}, follower=follower)
     volume.annotate("note", "a\udcff")
-    assert eventually(lambda: tag(None, "info", {})["pod"] == {"note": "a\ufffd"})
+    eventually(lambda: tag(None, "info", {})["pod"] == {"note": "a\ufffd"})
 
 
 def test_a_fault_is_told_once(
@@ -151,6 +145,6 @@ def test_a_fault_is_told_once(
     monkeypatch.setattr("kmetad_logtag.inprocess._RETRY", 0.01)
     monkeypatch.setattr("kmetad_logtag.inprocess.kmetad.watch", broken)
     with closing(processor(tags=TAGS, volumes=volume.path)) as tag:
-        assert eventually(lambda: len(tried) > 2)
+        eventually(lambda: len(tried) > 2)
         assert tag(None, "info", {}) == {"pod": {}}
     assert len([entry for entry in caplog.records if "broken" in entry.message]) == 1
