@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from kmetad.hookspecs import App as App
     from kmetad.hookspecs import Context as Context
     from kmetad.hookspecs import Fail as Fail
+    from kmetad.hookspecs import LogTags as LogTags
     from kmetad.hookspecs import Retry as Retry
     from kmetad.hookspecs import Skip as Skip
     from kmetad.hookspecs import hookimpl as hookimpl
@@ -74,7 +75,7 @@ _HOMES = {
         "TokenChange",
         "TrustChange",
     ),
-    "kmetad.hookspecs": ("App", "Context", "Fail", "Retry", "Skip", "hookimpl"),
+    "kmetad.hookspecs": ("App", "Context", "Fail", "LogTags", "Retry", "Skip", "hookimpl"),
     "kmetad.metadata": ("Digest", "Resource", "Snapshot", "SourceState", "Token"),
     "kmetad.quantity": ("Quantity",),
     "kmetad.status": ("Status",),

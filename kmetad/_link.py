@@ -14,6 +14,9 @@ the daemon says
 ``ready``                                 the first snapshot is read, and every ``on_start`` returned
 ``signal, number``                        send it to the app, as ``signal_scope`` says
 ``restart, reason``                       stop the app, and start it again
+``tags, by_stream, complete``             what the app's lines carry: by stream the values of
+                                          ``splice.Tags``; ``complete``: nobody has more to say
+``count``                                 asks for ``counted``
 ========================================  =====================================================
 
 ========================================  =====================================================
@@ -23,6 +26,7 @@ the supervisor says
                                           (0: it doesn't run); told to each new daemon
 ``app_exited, code, signal, starts``      it ended: its code as a shell has it (128 + n), 0 or the signal
 ``stop, seconds``                         end within so many seconds
+``counted, by_stream``                    lines, bytes, tagged lines and lost bytes of each stream
 ========================================  =====================================================
 """
 

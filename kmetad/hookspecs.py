@@ -16,8 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from threading import TIMEOUT_MAX
-from typing import Any
+from typing import Any, Literal, get_args
 
 import pluggy
 
@@ -153,6 +154,44 @@ class Context:
     """``lane.timeout``, in seconds: a hook that takes longer has failed."""
 
 
+StreamName = Literal["stdout", "stderr"]
+Text = Literal["untouched", "prefix", "json"]
+
+
+@dataclass(frozen=True, slots=True)
+class LogTags:
+    """What the lines of the app's output carry, as an instance has it now.
+
+    Raises ValueError and TypeError for what no line can carry.
+    """
+
+    fields: Mapping[str, Plain]
+    """By name in the line."""
+    key: str = "pod"
+    """Of the object in which they stand, within the line's; empty: beside the line's own members."""
+    streams: tuple[StreamName, ...] = get_args(StreamName)
+    text: Text = "untouched"
+    """
+    What becomes of a line that is no JSON object. ``untouched``: nothing. ``prefix``: ``NAME=VALUE`` for
+    each tag in front of it. ``json``: it is the ``message`` of an object with its time, stream and tags.
+    """
+
+    def __post_init__(self) -> None:
+        fields: Mapping[Any, Any] = self.fields
+        for name, value in fields.items():
+            if not isinstance(name, str) or not isinstance(value, (str, int, float, bool, type(None))):
+                raise TypeError(
+                    f"LogTags: {name!r} with a value of type {type(value).__name__}, expected a plain one"
+                )
+            if isinstance(value, float) and not isfinite(value):
+                raise ValueError(f"LogTags: {name} is {value}, which JSON can't say")
+        for stream in self.streams:
+            if stream not in get_args(StreamName):
+                raise ValueError(f"LogTags: there is no stream {stream!r}; expected stdout, stderr, or both")
+        if self.text not in get_args(Text):
+            raise ValueError(f"LogTags: text is {self.text!r}, expected one of {', '.join(get_args(Text))}")
+
+
 @hookspec
 def kmetad_on_start(snapshot: Snapshot) -> Mapping[str, Plain] | None:
     """First of all, with what the Pod is now. Called again until it returns; changes come only after that.
@@ -247,6 +286,16 @@ def kmetad_app_env(snapshot: Snapshot) -> Mapping[str, str] | None:
     of several instances that give one, the last in the TOML wins. A value that no environment
     can hold (a NUL, over 128 KiB) is refused, and the one before stays. The app has them at its first
     start only if ``run.start`` is ``"after-sync"``.
+    """
+
+
+@hookspec(firstresult=True)
+def kmetad_log_tags(snapshot: Snapshot) -> LogTags | None:
+    """What the app's log lines carry from now on: all that the instance has to give, each time anew.
+
+    Asked for after ``kmetad_on_start``, and after each delivery, of which it is a part. Several instances'
+    are put together in the TOML's order; of two values of one name the later stands. The app's output
+    gets them only if ``run.output`` is ``"tag"``; for the plugin logtag that goes without saying.
     """
 
 

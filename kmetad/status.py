@@ -90,12 +90,27 @@ class LaneStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamStatus:
+    """What has gone through a stream of the app's, all of its starts together."""
+
+    lines: int
+    bytes: int
+    """As they came, without tags."""
+    tagged: int
+    """Lines; the others passed untouched."""
+    lost: int = 0
+    """Bytes that the kernel refused, such as those for a full disk."""
+
+
+@dataclass(frozen=True, slots=True)
 class AppStatus:
     """The app that kmetad wraps."""
 
     pid: int
     """0 while it doesn't run."""
     starts: int
+    output: Mapping[str, StreamStatus] = field(default_factory=nothing)
+    """By name, the streams whose lines go through kmetad, to get tags."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,9 @@ TAGS = Tags("stdout", MEMBERS)
 
 PIECES = [
     b"{", b"}", b'"', b'{"', b'{"a":1}', b"{}", b"{ }", b'{ "a": [1, {"b": null}]}', b"\n", b"\r\n", b" ", b"\t", b"\r",
-    b"\0", b"\xef\xbb\xbf", b"\xff", b"[", b"[1]", b"{{ x }}", b'"a"', b":", b",", b"1e999", b"NaN", b'{ "a": NaN}', b"text",
-    b'{"a":\n', b'\n{"b":2}\n', b'{ "\xc3\xa9": "\\ud800"}', b'{ "a": ' + b"9" * 5000 + b"}", b'{ "a": "\x01"}',
+    b"\0", b"\xef\xbb\xbf", b"\xff", b"[", b"[1]", b"{{ x }}", b'"a"', b":", b",", b"1e999", b"NaN", b'{ "a": NaN}',
+    b"text", b'{"a":\n', b'\n{"b":2}\n', b'{ "\xc3\xa9": "\\ud800"}',
+    b'{ "a": ' + b"9" * 5000 + b"}", b'{ "a": "\x01"}',
 ]  # fmt: skip
 STREAMS = st.one_of(st.binary(max_size=60), st.lists(st.sampled_from(PIECES), max_size=14).map(b"".join))
 CUTS = st.lists(st.integers(0, 80), max_size=8)

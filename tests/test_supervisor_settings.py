@@ -18,7 +18,7 @@ def values(settings: Settings) -> dict[str, Any]:
 
 def test_the_defaults_are_the_configurations() -> None:
     """No drift between the two."""
-    assert values(Settings({}, {})) == plain(Config().run)
+    assert values(Settings({}, {})) == plain(Config())
 
 
 def test_they_travel_as_plain_values() -> None:
@@ -37,7 +37,7 @@ def test_they_travel_as_plain_values() -> None:
         "kmetad.toml",
     )
     assert not run.problems
-    sent = plain(run.config.run)
+    sent = plain(run.config)
     assert marshal.loads(marshal.dumps(sent)) == sent
     assert values(Settings(sent, {})) == sent
     assert sent["rewrite_signals"] == {15: 3, 1: 0}
@@ -45,7 +45,7 @@ def test_they_travel_as_plain_values() -> None:
 
 def test_env_implies_after_sync() -> None:
     """Its values are unknown before."""
-    run = parse('[run]\nenv = { A = "{metadata.name}" }\n', "kmetad.toml").config.run
+    run = parse('[run]\nenv = { A = "{metadata.name}" }\n', "kmetad.toml").config
     assert plain(run)["start"] == "after-sync"
 
 

@@ -124,10 +124,12 @@ def _warnings(config: Config, snapshot: Snapshot, instances: dict[str, Instance]
             "or name its directory in [volumes.NAME] path"
         )
     fillers = [name for name, instance in instances.items() if "kmetad_app_env" in instance.hooks]
+    taggers = [name for name, instance in instances.items() if "kmetad_log_tags" in instance.hooks]
     return [
         *unwell,
         *advice.of_all(config, snapshot),
         *advice.of_app_env(config, fillers),
+        *advice.of_log_tags(config, taggers),
         *_of_fillers(fillers),
         *_of_lanes(config),
         *_of_state(config),

@@ -82,6 +82,7 @@ LANE = {
     "last_fault": (None, FAULT),
     "last": (None, TRIED),
 }
+STREAM = {"lines": count, "bytes": count, "tagged": count, "lost": count}
 FORM = {
     "ready": flag,
     "unready": [text],
@@ -92,7 +93,7 @@ FORM = {
     "config": {"file": (None, text), "faults": [text], "refused": [text]},
     "sources": {ANY: {"status": text, "faults": count, "error": text}},
     "lanes": [LANE],
-    "app": (None, {"pid": count, "starts": count}),
+    "app": (None, {"pid": count, "starts": count, "output": {ANY: STREAM}}),
     "state": (None, {"dir": text, "error": text}),
 }
 """By name, what a value has to be: a function says; ``[…]`` is a list of such, ``(…, …)`` one of these."""

@@ -60,6 +60,11 @@ def _general(status: dict[str, Any], now: float) -> Iterable[tuple[str, str]]:
     if app is not None:
         running = f"process {app['pid']}" if app["pid"] else "doesn't run"
         yield "app", f"{running}, starts: {app['starts']}"
+        for name, stream in app["output"].items():
+            lost = f"; {stream['lost']} bytes lost" if stream["lost"] else ""
+            untouched = max(0, stream["lines"] - stream["tagged"])
+            counted = f"{stream['lines']} lines ({stream['bytes']} bytes)"
+            yield escape(name), f"{counted}, {stream['tagged']} tagged, {untouched} untouched{lost}"
 
 
 def _sources(sources: dict[str, Any], colour: bool) -> Iterable[tuple[str, ...]]:

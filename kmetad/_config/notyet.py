@@ -10,8 +10,6 @@ from functools import reduce
 from kmetad._config.model import Config
 
 _NOT_YET = (
-    "run.output",
-    "run.first_tags_timeout",
     "api.url",
     "api.kubeconfig",
 )

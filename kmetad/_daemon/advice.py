@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from kmetad._delivery.match import Match
+from kmetad._supervisor.settings import plain
 from kmetad.events import SUBJECTS
 from kmetad.metadata import Snapshot
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _PARTS = {change.type: part for change, part in SUBJECTS}
 _SHOWN = 10
 _MOST = 100
-_FOR_EVERY_DAEMON = ("drain_timeout", "output", "first_tags_timeout")
+_FOR_EVERY_DAEMON = ("drain_timeout",)
 
 
 def of_all(config: Config, snapshot: Snapshot) -> list[str]:
@@ -52,6 +53,17 @@ def of_app_env(config: Config, instances: Iterable[str]) -> list[str]:
     return [
         f"plugins.{name} has variables for the app (kmetad_app_env), but the app is started at once, without "
         f'them; set [run] start = "after-sync"'
+        for name in instances
+    ]
+
+
+def of_log_tags(config: Config, instances: Iterable[str]) -> list[str]:
+    """Instances whose tags (``kmetad_log_tags``) reach no line, since the app's output doesn't pass by."""
+    if plain(config)["output"] != "inherit":
+        return []
+    return [
+        f"plugins.{name} has tags for the app's log lines (kmetad_log_tags), but they go straight to where kmetad's "
+        f'own output goes; set [run] output = "tag"'
         for name in instances
     ]
 

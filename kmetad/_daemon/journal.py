@@ -73,6 +73,7 @@ class Journal:
             sentences += advice.of_no_app(config)
         else:
             sentences += advice.of_app_env(config, self._wrapped.fillers())
+            sentences += advice.of_log_tags(config, self._wrapped.taggers())
         for plugin in self._plugins:
             sentences += advice.of_plugin(plugin, snapshot)
         for sentence in sentences:

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from kmetad import _link
 from kmetad._daemon.environment import encode
+from kmetad.status import StreamStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+_COUNTING = 0.5
+"""Seconds to wait for an answer that takes well under a millisecond, unless the supervisor is stopped."""
 
 Told = Callable[..., None]
 """Called with what the app did, ``started`` or ``exited``, and the message's values."""
@@ -33,6 +37,7 @@ class Supervisor:
         """Seconds, once the supervisor has asked to stop; None before, and where it has gone."""
         self._ended = False
         self._knows = False
+        self._counts: dict[str, StreamStatus] | None = {}
 
     # -- what the daemon says ---------------------------------------------------------
 
@@ -77,6 +82,17 @@ class Supervisor:
             self._news.wait_for(lambda: self._ended or (self.pid and self.starts > starts), timeout)
         return bool(self.pid) and self.starts > starts
 
+    def counts(self) -> dict[str, StreamStatus]:
+        """What has gone through the app's streams, by its own count; of before, where it takes too long to say."""
+        with self._news:
+            before, self._counts = self._counts or {}, None
+        self.say("count")
+        with self._news:
+            self._news.wait_for(lambda: self._ended or self._counts is not None, _COUNTING)
+            if self._counts is None:
+                self._counts = before
+            return self._counts
+
     def hear_no_more(self) -> bool:
         """Leave what comes from here on to whoever has the link after an exec. False: the end was asked for."""
         self._hearing.acquire()
@@ -112,6 +128,11 @@ class Supervisor:
         elif kind == "app_exited":
             self.pid = 0
             told("exited", *values)
+        elif kind == "counted":
+            (by_stream,) = values
+            with self._news:
+                self._counts = {name: StreamStatus(*counted) for name, counted in by_stream.items()}
+                self._news.notify_all()
         elif kind == "stop":
             (self.stop_within,) = values
             self._end(stop)

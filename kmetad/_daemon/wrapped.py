@@ -17,6 +17,7 @@ from kmetad._config.signals import signal_number
 from kmetad._daemon.environment import Environment
 from kmetad._daemon.fillers import Fillers
 from kmetad._daemon.supervisor import Supervisor
+from kmetad._daemon.tagging import Tagging
 from kmetad._delivery.lane import Lane
 from kmetad._plugins import Instance
 from kmetad._supervisor.settings import plain
@@ -38,6 +39,7 @@ class Wrapped:
 
     def __init__(self, supervisor: Supervisor, config: Config) -> None:
         self.environment = Environment(config.run.env, config.plugins, supervisor.say_variables)
+        self.tagging = Tagging(config.plugins, lambda tags, complete: supervisor.say("tags", tags, complete))
         self.readiness = Readiness(config.volumes, lambda: supervisor.say("ready"))
         self._supervisor = supervisor
         self._attended: dict[str, Attended] = {}
@@ -49,7 +51,7 @@ class Wrapped:
 
     def status(self) -> AppStatus:
         """How the app is, as far as the supervisor has said."""
-        return AppStatus(self._supervisor.pid, self._supervisor.starts)
+        return AppStatus(self._supervisor.pid, self._supervisor.starts, self._supervisor.counts())
 
     def control(self, instance: str) -> Control:
         """What an instance may ask for."""
@@ -57,9 +59,13 @@ class Wrapped:
 
     def attend(self, instance: Instance, control: Control) -> Attended:
         """An instance as its lane is to see it."""
-        attended = Attended(instance, self.environment, control.delivering, self._fillers.came_to)
+        attended = Attended(
+            instance, self.environment, self.tagging, control.delivering, self._fillers.came_to
+        )
         if attended.fills:
             self._fillers.add(instance.name)
+        if attended.tags:
+            self.tagging.expect(instance.name)
         self._attended[instance.name] = attended
         return attended
 
@@ -73,13 +79,18 @@ class Wrapped:
         """Say who is here: what a daemon before this one said is void. ``checked``: that there is no fault."""
         self._supervisor.say("hello")
         if loaded.file is not None and not loaded.fatal:
-            self._supervisor.say("run", plain(loaded.config.run))
+            self._supervisor.say("run", plain(loaded.config))
         if checked:
             self._supervisor.say("checked")
+        self.tagging.begin()
 
     def fillers(self) -> list[str]:
         """The instances that have something for the app's environment."""
         return [name for name, attended in self._attended.items() if attended.fills]
+
+    def taggers(self) -> list[str]:
+        """The instances that have something for the app's log lines."""
+        return [name for name, attended in self._attended.items() if attended.tags]
 
     def follow(self, snapshot: Snapshot) -> None:
         """What the Pod is now. Before any plugin is told of it: one that restarts the app finds its variables said."""
@@ -200,12 +211,13 @@ class Control(App):
 
 
 class Attended:
-    """An instance as its lane sees it: what it has for the app's environment is a part of each delivery."""
+    """An instance as its lane sees it: what it has for the app's environment and lines is a part of each delivery."""
 
     def __init__(
         self,
         instance: Instance,
         environment: Environment,
+        tagging: Tagging | None = None,
         delivering: Callable[[], AbstractContextManager[None]] = nullcontext,
         filled: Callable[[str, int], None] = lambda instance, generation: None,
     ) -> None:
@@ -213,12 +225,16 @@ class Attended:
         self.name = instance.name
         self._instance = instance
         self._environment = environment
+        self._tagging = tagging
         self._delivering = delivering
         self._filled = filled
         self._log = _log.get_logger(plugin=instance.name)
         self._refused: dict[str, str] = {}
         self.fills = "kmetad_app_env" in instance.hooks
         """Whether it has something for the app's environment."""
+        self.tags = tagging is not None and "kmetad_log_tags" in instance.hooks
+        """Whether it has something for the app's log lines."""
+        self._too_much = ""
 
     def start(self, snapshot: Snapshot) -> Any:
         with self._delivering(), self._filling(snapshot):
@@ -241,7 +257,7 @@ class Attended:
 
     @contextmanager
     def _filling(self, snapshot: Snapshot) -> Iterator[None]:
-        """Ask for its variables at the end, also where it skips; not where it fails."""
+        """Ask for its variables and tags at the end, also where it skips; not where it fails."""
         try:
             yield
         except Skip:
@@ -250,8 +266,16 @@ class Attended:
         self._fill(snapshot)
 
     def _fill(self, snapshot: Snapshot) -> None:
-        if not self.fills:
-            return
+        if self._tagging is not None and self.tags:
+            refused = self._tagging.take(self.name, self._instance.log_tags(snapshot))
+            if refused and refused != self._too_much:
+                effect = "lines go on with the tags of before"
+                self._log.error("log_tags.refused", fault=refused, effect=effect)
+            self._too_much = refused
+        if self.fills:
+            self._fill_environment(snapshot)
+
+    def _fill_environment(self, snapshot: Snapshot) -> None:
         refused = self._environment.take(self.name, self._instance.app_env(snapshot))
         for variable, why in refused.items():
             if self._refused.get(variable) != why:

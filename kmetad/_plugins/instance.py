@@ -18,7 +18,7 @@ from kmetad._plugins.load import Loaded
 from kmetad._plugins.place import where
 from kmetad.errors import PluginError
 from kmetad.events import TYPES, Batch, Outcome
-from kmetad.hookspecs import Context
+from kmetad.hookspecs import Context, LogTags
 from kmetad.metadata import Snapshot
 
 
@@ -45,6 +45,7 @@ class Instance:
         self._app_start = called.get("kmetad_on_app_start")
         self._app_exit = called.get("kmetad_on_app_exit")
         self._app_env = called.get("kmetad_app_env")
+        self._log_tags = called.get("kmetad_log_tags")
         self._applied = called.get("kmetad_on_applied")
         hooks = {type_: called.get(f"kmetad_on_{type_}") for type_ in TYPES}
         self._by_type = {type_: hook for type_, hook in hooks.items() if hook is not None}
@@ -90,6 +91,13 @@ class Instance:
                     f"kmetad_app_env answered {name!r} with a value of type {type(value).__name__}, "
                     "expected texts: str() makes one"
                 )
+        return given
+
+    def log_tags(self, snapshot: Snapshot) -> LogTags | None:
+        """``log_tags``; None without the hook, too. Raises TypeError for anything else."""
+        given = None if self._log_tags is None else self._log_tags(snapshot=snapshot)
+        if given is not None and not isinstance(given, LogTags):
+            raise TypeError(f"kmetad_log_tags answered {type(given).__name__}, expected kmetad.LogTags")
         return given
 
     def stop(self) -> None:

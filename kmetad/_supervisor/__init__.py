@@ -49,7 +49,7 @@ def run(overrides: Mapping[str, Any], *, file: str | None, strict: bool, verbose
     app = App(mask)
     if settings.start == "now" and not strict:
         try:
-            app.start(settings.command, environ)
+            app.start(settings, environ)
         except CommandError as error:
             from kmetad._supervisor.messages import say
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 
 from kmetad._supervisor import command, signals
+from kmetad._supervisor.output import Output
 from kmetad._supervisor.terminal import Terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
+
+    from kmetad._supervisor.settings import Settings
 
 
 class App:
@@ -20,13 +23,22 @@ class App:
         """0: it doesn't run."""
         self.starts = 0
         """How often it was started."""
+        self.output = Output()
         self._mask = mask
         self._terminal = Terminal()
         self._told_to_stop = False
 
-    def start(self, argv: Sequence[str], environ: Mapping[str, str]) -> None:
+    def start(self, settings: Settings, environ: Mapping[str, str]) -> None:
         """Start it. Raises command.CommandError."""
-        self.pid = command.spawn(argv, environ, self._mask)
+        pipes = self.output.open(settings.output, settings.first_tags_timeout)
+        actions = [action for pipe in pipes for action in pipe.actions]
+        try:
+            self.pid = command.spawn(settings.command, environ, self._mask, actions)
+        except BaseException:
+            for pipe in pipes:
+                pipe.close()
+            raise
+        self.output.begin(pipes)
         self._terminal.give(self.pid)
         self.starts += 1
         self._told_to_stop = False
@@ -81,3 +93,4 @@ class App:
         """It was waited for."""
         self._terminal.take_back(self.pid)
         self.pid = 0
+        self.output.app_ended()

@@ -48,15 +48,27 @@ def environment() -> dict[str, str]:
     return environ
 
 
-def spawn(command: Sequence[str], environ: Mapping[str, str], mask: Iterable[int]) -> int:
+def spawn(
+    command: Sequence[str],
+    environ: Mapping[str, str],
+    mask: Iterable[int],
+    actions: Sequence[tuple[int, ...]] = (),
+) -> int:
     """Start it as the leader of a process group of its own. Answers its process id. Raises CommandError.
 
-    ``mask``: the signals that it starts with blocked. Descriptors and all else are inherited.
+    ``mask``: the signals that it starts with blocked. Descriptors and all else are inherited,
+    but for what ``actions`` (os.posix_spawn) do with them.
     """
 
     def start(path: str, argv: list[str]) -> int:
         return os.posix_spawn(
-            path, argv, environ, setpgroup=0, setsigmask=mask, setsigdef=signals.CHANGED_BY_PYTHON
+            path,
+            argv,
+            environ,
+            file_actions=actions,
+            setpgroup=0,
+            setsigmask=mask,
+            setsigdef=signals.CHANGED_BY_PYTHON,
         )
 
     return launch(command, environ, start)

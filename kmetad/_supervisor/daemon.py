@@ -43,7 +43,8 @@ class Daemon:
         self._memory = _memory_file()
         self._pause = FIRST_PAUSE
         self._started = 0.0
-        self._stopping = False
+        self.stopping = False
+        """It was told to stop."""
 
     def start(self) -> None:
         """Start it. Where that fails, it is tried again later."""
@@ -97,7 +98,7 @@ class Daemon:
 
     def stop(self, seconds: float) -> None:
         """Have it end by itself within so many seconds, and start it no more."""
-        self._stopping = True
+        self.stopping = True
         self.due = None
         self.tell("stop", seconds)
         if self.pid:
@@ -119,7 +120,7 @@ class Daemon:
 
     def start_later(self, why: str) -> None:
         """Start the next one after a pause, unless none is wanted any more."""
-        if self._stopping:
+        if self.stopping:
             return
         now = time.monotonic()
         if now - self._started > LONGEST_PAUSE:

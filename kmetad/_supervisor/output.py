@@ -7,13 +7,13 @@ import os
 import time
 
 from kmetad._supervisor import signals
-from kmetad._supervisor.pump import Pump, Stream
-from kmetad._supervisor.splice import Tags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
+
+    from kmetad._supervisor.pump import Pump, Stream
 
 _BUFFER = 1 << 18
 """Bytes that a pipe is asked to hold. All pipes of a user share a limit, on the whole node (pipe(7))."""
@@ -43,7 +43,9 @@ class Output:
     """See the module. Its tags outlive an app, and the daemon that said them."""
 
     def __init__(self) -> None:
-        self.streams = (Stream(1, "stdout"), Stream(2, "stderr"))
+        self._streams: tuple[Stream, ...] = ()
+        """Once something goes through here."""
+        self._tags: dict[str, tuple[Any, ...]] = {}
         self._pumps: list[Pump] = []
         self._settled = False
         """The first tags are there, or were waited for long enough."""
@@ -64,8 +66,15 @@ class Output:
         self._pumps = [pump for pump in self._pumps if not pump.done]
         self._hold_until = None
         self._patience = first_tags_timeout
-        stdout, stderr = self.streams
-        taken = [stream for stream in self.streams if _is_taken(stream.number, mode)]
+        if mode == "inherit":
+            return []
+        if not self._streams:
+            from kmetad._supervisor.pump import Stream  # most apps need none
+
+            self._streams = (Stream(1, "stdout"), Stream(2, "stderr"))
+            self._tag()
+        stdout, stderr = self._streams
+        taken = [stream for stream in self._streams if _is_taken(stream.number, mode)]
         if mode == "tag" and os.isatty(stdout.number):
             taken = []
         if len(taken) == 2 and os.path.samestat(os.fstat(stdout.number), os.fstat(stderr.number)):
@@ -75,6 +84,8 @@ class Output:
 
     def begin(self, pipes: Iterable[Pipe]) -> None:
         """The app has started with them."""
+        from kmetad._supervisor.pump import Pump
+
         for pipe in pipes:
             pipe.started()
             _enlarge(pipe.stream.number)
@@ -109,7 +120,7 @@ class Output:
 
     def counts(self) -> dict[str, tuple[int, int, int, int]]:
         """Lines, bytes, tagged lines and lost bytes of each stream that has gone through here."""
-        counted = {stream.name: stream.counts for stream in self.streams}
+        counted = {stream.name: stream.counts for stream in self._streams}
         return {
             name: (counts.lines, counts.bytes, counts.tagged, counts.lost)
             for name, counts in counted.items()
@@ -119,15 +130,18 @@ class Output:
     # -- tags --------------------------------------------------------------------------
 
     def tag(self, tags: Mapping[str, tuple[Any, ...]], complete: bool) -> None:
-        """What lines that begin from here on carry: by stream, the values of ``Tags``.
+        """What lines that begin from here on carry: by stream, the values of ``splice.Tags``.
 
         ``complete``: everybody who has something to say has said it.
         """
-        made = {stream: Tags(stream, *values) for stream, values in tags.items()}
-        for stream in self.streams:
-            stream.tags = made.get(stream.name)
+        self._tags = {**tags}
+        self._tag()
         if complete:
             self._settle()
+
+    def _tag(self) -> None:
+        for stream in self._streams:
+            stream.wear(self._tags.get(stream.name))
 
     def _wait_for_tags(self) -> None:
         if self._settled:
@@ -152,9 +166,7 @@ class Output:
 
 def _is_taken(number: int, mode: str) -> bool:
     """Whether a stream goes through here. One that the app finds closed has nothing inheritable in its place."""
-    if mode == "inherit" or not os.get_inheritable(number):
-        return False
-    return mode == "force" or not os.isatty(number)
+    return os.get_inheritable(number) and (mode == "force" or not os.isatty(number))
 
 
 def _enlarge(descriptor: int) -> None:

@@ -7,13 +7,12 @@ import os
 import select
 
 from kmetad._supervisor.messages import say
-from kmetad._supervisor.splice import Counts, Splicer
+from kmetad._supervisor.splice import Counts, Splicer, Tags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from kmetad._supervisor.splice import Tags
+    from typing import Any
 
 AT_ONCE = 1 << 17
 """Bytes that are read at once. With tags they grow, and what is written shall fit into a pipe's buffer."""
@@ -33,6 +32,10 @@ class Stream:
         """What lines that begin from here on carry."""
         self.turn = _thread.allocate_lock()
         """Of its pumps: the one of an app that has ended comes to its end before the next one begins."""
+
+    def wear(self, tags: tuple[Any, ...] | None) -> None:
+        """What lines that begin from here on carry: ``Tags``' values, None for nothing."""
+        self.tags = None if tags is None else Tags(self.name, *tags)
 
 
 class Pump:

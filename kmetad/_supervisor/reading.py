@@ -11,7 +11,7 @@ import os
 
 from kmetad._supervisor import signals
 from kmetad._supervisor.messages import say
-from kmetad._supervisor.settings import Settings, plain
+from kmetad._supervisor.settings import TAGGER, Settings, plain
 from kmetad.errors import OWN_FAILURE
 
 TYPE_CHECKING = False
@@ -79,15 +79,17 @@ def _drain(descriptor: int) -> tuple[bytes, bool]:
 def _report(file: str, strict: bool, to: int) -> int:
     """The reading process: writes the settings, or says what is wrong. Answers its exit code."""
     try:
-        values: dict[str, Any] = {}
-        if strict or _may_keep_the_app_from_starting(file):
+        tables = _tables(file)
+        values: dict[str, Any] = {"output": "tag"} if _names_tagger(tables or {}) else {}
+        # A [run], a [daemon], or a fault of the file as a whole: the app waits for no other check.
+        if strict or tables is None or "run" in tables or "daemon" in tables:
             from kmetad._config import load
 
             loaded = load(file)
             if loaded.problems and (loaded.fatal or strict):
                 say("\n".join(line for problem in loaded.problems for line in str(problem).splitlines()))
                 return OWN_FAILURE
-            values = plain(loaded.config.run)
+            values = plain(loaded.config)
         data = marshal.dumps(values)
         while data:
             data = data[os.write(to, data) :]
@@ -99,13 +101,25 @@ def _report(file: str, strict: bool, to: int) -> int:
     return 0
 
 
-def _may_keep_the_app_from_starting(file: str) -> bool:
-    """Whether there is a [run], a [daemon], or a fault of the file as a whole: the app waits for no other check."""
+def _tables(file: str) -> dict[str, Any] | None:
+    """What the file holds, unchecked; None where it can't be read."""
     import tomllib
 
     try:
         with open(file, "rb") as toml:
-            tables = tomllib.load(toml)
+            return tomllib.load(toml)
     except (OSError, ValueError, RecursionError):  # no file, no UTF-8, no TOML
-        return True
-    return not tables.keys().isdisjoint(("run", "daemon"))
+        return None
+
+
+def _names_tagger(tables: dict[str, Any]) -> bool:
+    """Whether a plugin is there that tags lines (``[run] output = "auto"``)."""
+    plugins = tables.get("plugins")
+    for name, table in plugins.items() if isinstance(plugins, dict) else ():
+        if (
+            isinstance(table, dict)
+            and table.get("use", name) == TAGGER
+            and not {"module", "path"} & table.keys()
+        ):
+            return True
+    return False

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from kmetad._config.model import Run
+    from kmetad._config.model import Config
 
 
 class Settings:
@@ -23,6 +23,9 @@ class Settings:
     drain_timeout: float = 5.0
     start: str = "now"
     sync_timeout: float = 10.0
+    output: str = "inherit"
+    """Or ``tag``: but for terminals; or ``force``: terminals too."""
+    first_tags_timeout: float = 2.0
 
     def __init__(self, values: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
         """``values`` are a configuration's (``plain``), ``overrides`` the command line's, which win."""
@@ -35,12 +38,19 @@ class Settings:
 NAMES = tuple(Settings.__annotations__)
 
 
-def plain(run: Run) -> dict[str, Any]:
-    """A configuration's ``[run]``, as values that ``marshal`` takes. ``run.env`` implies ``start = "after-sync"``."""
+TAGGER = "logtag"
+"""The plugin for which ``output = "auto"`` means that lines get tags."""
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """A configuration's ``[run]``, as values that ``marshal`` takes, each implied one spelt out."""
+    run = config.run
     values: dict[str, Any] = {name: getattr(run, name) for name in NAMES}
     for name in ("rewrite_signals", "exit_codes"):
         values[name] = {int(old): int(new) for old, new in values[name].items()}
     values["stop_signal"] = int(run.stop_signal)
     if run.env:
         values["start"] = "after-sync"
+    tagging = any(plugin.use == TAGGER for plugin in config.plugins.values())
+    values["output"] = {"auto": "tag" if tagging else "inherit", "tag": "force"}.get(run.output, "inherit")
     return values

@@ -102,7 +102,7 @@ class Supervisor:
         """Seconds until something is due; None if nothing is."""
         if self._ended:
             return 0.0
-        dues = [due for due in (self._deadline, self._daemon.due) if due is not None]
+        dues = [due for due in (self._deadline, self._daemon.due, self._app.output.due()) if due is not None]
         return min(dues) - time.monotonic() if dues else None
 
     def _step(self, info: signal.struct_siginfo | None) -> None:
@@ -113,6 +113,7 @@ class Supervisor:
                 self._daemon.listen()
             finally:
                 self._reap()  # one SIGCHLD may stand for the app's end too, and no other comes
+            self._app.output.listen()
         self._drain()
         now = time.monotonic()
         if self._daemon.due is not None and now >= self._daemon.due:
@@ -182,7 +183,7 @@ class Supervisor:
         try:
             while True:
                 try:
-                    self._app.start(self._settings.command, self._variables.now())
+                    self._app.start(self._settings, self._variables.now())
                     break
                 except CommandError as error:
                     if not self._variables.step_back():
@@ -248,8 +249,6 @@ class Supervisor:
         self._enter(DRAINING, self._settings.drain_timeout)
         self._killed = False
         self._leftovers = Leftovers()
-        if self._pause is None:
-            self._daemon.stop(self._settings.drain_timeout)
 
     # -- what is left when it has ended -------------------------------------------------
 
@@ -259,6 +258,9 @@ class Supervisor:
         if self._phase != DRAINING:
             self._enter(DRAINING, self._settings.drain_timeout)
             self._killed = False
+        self._stop_daemon()
+
+    def _stop_daemon(self) -> None:
         left = 0.0 if self._deadline is None else max(0.0, self._deadline - time.monotonic())
         self._daemon.stop(left)
 
@@ -267,7 +269,12 @@ class Supervisor:
         if self._phase != DRAINING:
             return
         left = self._leftovers.ask(self._daemon.sessions)
-        if not left and (self._pause is not None or not self._daemon.pid):
+        # What the app has written may still wait for the first tags, which are the daemon's.
+        if self._pause is None and not self._daemon.stopping and self._app.output.due() is None:
+            self._stop_daemon()
+        if left or self._app.output.left():
+            return
+        if self._pause is not None or not self._daemon.pid:
             self._go_on()
 
     def _kill_rest(self) -> None:
@@ -281,6 +288,9 @@ class Supervisor:
 
     def _go_on(self) -> None:
         if self._pause is None:
+            if lost := " and ".join(self._app.output.left()):
+                waited = f"{self._settings.drain_timeout:g} s (run.drain_timeout)"
+                say(f"nobody read all of the app's {lost} within {waited}; the rest is lost")
             self._ended = True
         elif self._pause:
             self._enter(PAUSED, self._pause)
@@ -325,3 +335,7 @@ class Supervisor:
             self._app.signal(values[0], self._settings.signal_scope)
         elif kind == "restart":
             self._restart(*values)
+        elif kind == "tags":
+            self._app.output.tag(*values)
+        elif kind == "count":
+            self._daemon.tell("counted", self._app.output.counts())

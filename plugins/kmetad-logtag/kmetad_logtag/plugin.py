@@ -1,0 +1,68 @@
+"""The plugin: the tags of the app's lines, as the TOML names them. kmetad itself splices them in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from kmetad import Context, LogTags, Snapshot, hookimpl
+from kmetad.fieldpath import parse
+from kmetad.podview import OTEL
+
+__all__ = ["Options", "Plugin"]
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[plugins.logtag]``."""
+
+    tags: dict[str, str] = {}
+    """By name in the line, the field path. On top of the preset's."""
+    preset: Literal["otel"] | None = None
+    key: str | None = None
+    """``pod`` where neither this nor a preset is said; a preset's names stand by themselves."""
+    streams: tuple[Literal["stdout", "stderr"], ...] = ("stdout", "stderr")
+    text: Literal["untouched", "prefix", "json"] = "untouched"
+
+    def __post_init__(self) -> None:
+        if not self.tags and self.preset is None:
+            raise ValueError('no tags; name some: tags = { name = "metadata.name" }, or take preset = "otel"')
+        if not self.streams:
+            raise ValueError("streams is empty; leave it out for both, or take the plugin out")
+        for name, path in self.tags.items():
+            if parse(path).type in ("labels", "annotations"):
+                raise ValueError(f"tags: {name} is many values; name one: {path}['KEY']")
+
+    def paths(self) -> dict[str, str]:
+        """By name in the line, the field path."""
+        return (OTEL if self.preset else {}) | self.tags
+
+
+class Plugin:
+    """One set of tags."""
+
+    def __init__(self, options: Options, context: Context) -> None:
+        self._options = options
+        self._context = context
+
+    @hookimpl
+    def kmetad_log_tags(self, snapshot: Snapshot) -> LogTags:
+        """What is known of them now; the others are absent."""
+        options = self._options
+        known = {name: snapshot.get(path) for name, path in options.paths().items()}
+        return LogTags(
+            {name: text for name, text in known.items() if text is not None},
+            key=options.key if options.key is not None else "" if options.preset else "pod",
+            streams=options.streams,
+            text=options.text,
+        )
+
+    def advice(self, snapshot: Snapshot) -> Iterable[str]:
+        """Tags that there is nothing for, and tags that ``match`` or ``watch.ignore`` keep from following."""
+        for name, path in self._options.paths().items():
+            at = parse(path)
+            if snapshot.get(path) is None:
+                yield f"tags: there is no {path} now, so lines go without {name}"
+            elif at.type != "resource" and not self._context.covers(at.type, at.key):
+                yield f"tags: {name} won't follow {path}, for match or watch.ignore leaves its changes out"
