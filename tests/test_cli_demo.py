@@ -56,6 +56,10 @@ def test_every_scene_with_what_the_plugin_did(own: dict[str, str], tmp_path: Pat
         at = next(at for at, line in enumerate(lines) if line.startswith(change))
         pattern = re.escape(deed).replace("PID", r"\d+")
         assert re.fullmatch(pattern + r" \(\d+ ms\)", lines[at + 1])
+    assert (
+        'log goes on: {"pod":{"name":"web-1","version":"v2"},"level":"INFO","msg":"served a request"}'
+        in done.stdout
+    )
     assert "kmetad demo --keep" in done.stdout.partition("Try next")[2]
     assert list(tmp_path.iterdir()) == []
     assert processes_of(tmp_path) == []

@@ -483,7 +483,7 @@ def indented() -> list[str]:
 
 def dotted(names: Mapping[str, Any], before: str = "") -> Iterator[str]:
     """Names of fields as the documentation writes them."""
-    between = {"sources": ".NAME", "lanes": "[]"}
+    between = {"sources": ".NAME", "lanes": "[]", "output": ".STREAM"}
     for name, parts in names.items():
         if parts is None or name in ("last_fault", "last", "app", "state"):
             yield before + name

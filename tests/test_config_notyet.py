@@ -13,8 +13,8 @@ def test_defaults_are_silent() -> None:
 
 def test_options_in_use() -> None:
     """Each option that is used without effect is named."""
-    config = parse('[run]\noutput = "tag"\n[api]\nurl = "http://x"', "f").config
-    assert [sentence.split(":")[0] for sentence in pending(config)] == ["run.output", "api.url"]
+    config = parse('[api]\nurl = "http://x"', "f").config
+    assert [sentence.split(":")[0] for sentence in pending(config)] == ["api.url"]
 
 
 def test_all_exist() -> None:

@@ -115,7 +115,7 @@ def test_nothing_to_fill(daemon: Start, volume: Volume) -> None:
     """The environment is said to be complete all the same, and no settings are said where no file has any."""
     kmetad = daemon("")
     kmetad.hear("ready")
-    assert kmetad.heard == ["hello", "environment", "ready"]
+    assert kmetad.heard == ["hello", "tags", "environment", "ready"]
 
 
 def test_variables_follow_the_labels(daemon: Start, volume: Volume) -> None:
@@ -261,7 +261,7 @@ def test_with_faults_it_is_never_ready(daemon: Start, volume: Volume, more: str)
     kmetad.say("stop", 5.0)
     assert kmetad.wait() == 0
     kmetad.rest()
-    assert kmetad.heard == ["hello", *([] if "[run" in more else ["run"]), "environment"]
+    assert kmetad.heard == ["hello", *([] if "[run" in more else ["run"]), "tags", "environment"]
 
 
 def test_strict(daemon: Start, volume: Volume) -> None:

@@ -197,7 +197,7 @@ def test_beside_an_app(daemon: Start, volume: Volume, tmp_path: Path) -> None:
     kmetad.say("stop", 5.0)
     assert kmetad.wait() == 0
     assert kmetad.rest() == []
-    assert kmetad.heard == [*["hello", "run", "variable", "environment"] * 2, "ready"]
+    assert kmetad.heard == [*["hello", "run", "tags", "variable", "environment"] * 2, "ready"]
 
 
 def test_a_larger_memory_limit(daemon: Start, volume: Volume, tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_the_document() -> None:
     (told,) = read["lanes"]
     assert (told["name"], told["hook_seconds"], told["generation"]) == ("caf\udce9", 1.235, None)
     assert told["last_fault"] == {"time": "1970-01-01T00:00:01.500000Z", "hook": "on_change", "error": "E"}
-    assert read["app"] == {"pid": 7, "starts": 2}
+    assert read["app"] == {"pid": 7, "starts": 2, "output": {}}
     assert read["state"] == {"dir": "/var/lib/kmetad", "error": "full"}
 
 

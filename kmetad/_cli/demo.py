@@ -1,7 +1,7 @@
 """See what kmetad does, in a minute and without a cluster.
 
-Simulates a Pod with an app and `kmetad run` beside it, changes what the Pod is, and
-shows each change with what a plugin (kmetad-reload) did about it. With --keep the Pod
+Simulates a Pod with an app that `kmetad run` wraps, changes what the Pod is, and shows
+each change with what a plugin did about it (kmetad-reload, and kmetad-logtag for the app's log). With --keep the Pod
 stays until Ctrl-C, and `set` changes it from a second terminal.
 
 examples:
@@ -51,6 +51,8 @@ class Scene:
     command: str
     """What one would do in a cluster."""
     act: Callable[[Stage], bool]
+    tag: str = ""
+    """What the app's lines have from then on."""
 
 
 def _scenes() -> list[Scene]:
@@ -61,6 +63,7 @@ def _scenes() -> list[Scene]:
             "A label is changed.",
             "$ kubectl label pod web-1 --overwrite version=v2",
             lambda stage: stage.podinfo.label("version", "v2"),
+            tag='"version":"v2"',
         ),
         Scene(
             "An annotation is added.",
@@ -115,13 +118,15 @@ def run(args: argparse.Namespace) -> int:
     from kmetad._cli.demo_stage import Stage, claim, kept_directory
     from kmetad._plugins import installed
 
-    if not any(plugin.name == "reload" for plugin in installed()):
-        print(
-            "kmetad: the demo shows the plugin kmetad-reload, which isn't installed here; in a checkout of "
-            "kmetad: pip install ./plugins/kmetad-reload, elsewhere: pip install kmetad-reload",
-            file=sys.stderr,
-        )
-        return 2
+    there = {plugin.name for plugin in installed()}
+    for name in ("reload", "logtag"):
+        if name not in there:
+            print(
+                f"kmetad: the demo shows the plugin kmetad-{name}, which isn't installed here; in a checkout of "
+                f"kmetad: pip install ./plugins/kmetad-{name}, elsewhere: pip install kmetad-{name}",
+                file=sys.stderr,
+            )
+            return 2
     if not args.keep:
         with Stage(tempfile.mkdtemp(prefix="kmetad-demo-")) as stage, _watch(stage) as watch:
             show = _Show(stage)
@@ -165,8 +170,9 @@ class _Show:
     def scenes(self, watch: Watch) -> None:
         """Change the Pod, step by step, and show what comes of it."""
         _say(
-            "A simulated Pod web-1: an app, its volumes as the kubelet writes them, and `kmetad run`,",
-            "whose plugin kmetad-reload has a rule for each kind of change.",
+            "A simulated Pod web-1: its volumes as the kubelet writes them, and `kmetad run -- app`. Of its plugins",
+            "kmetad-reload has a rule for each kind of change, and kmetad-logtag tags what the app logs:",
+            f"   {self._stage.line('v1')}",
             "",
         )
         for number, scene in enumerate(_scenes(), 1):
@@ -177,6 +183,8 @@ class _Show:
             )
             scene.act(self._stage)
             self._show(self._see(watch), required=True)
+            if scene.tag:
+                _say(f"     the app's log goes on: {self._stage.line(scene.tag)}")
             _say("")
 
     def keep(self, watch: Watch) -> None:
@@ -207,7 +215,7 @@ class _Show:
             "",
             "  kmetad demo --keep        keep this Pod, and change it yourself from a second terminal",
             "  kmetad events --help      watch a real Pod's volumes",
-            "  kmetad plugins list -v    what kmetad-reload can do",
+            "  kmetad plugins list -v    what these plugins can do",
             "  kmetad check --help       before it goes into a Pod",
         )
 

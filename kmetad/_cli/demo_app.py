@@ -1,4 +1,4 @@
-"""The demo's app: it greets as its settings say, and logs at the level that it is told. No part of kmetad.
+"""The demo's app: it greets as its settings say, and logs JSON lines at the level that it is told. No part of kmetad.
 
 Run as a program of its own: ``demo_app.py DIR``. On HUP it reads its settings again, on USR1 its level.
 """
@@ -10,10 +10,14 @@ import signal
 import sys
 import time
 
+_BETWEEN = 0.3
+"""Seconds from one line to the next."""
+
 
 def main(directory: str) -> None:
     """Read the settings, offer a pid file as daemons do, and wait for signals."""
-    logging.basicConfig(filename=f"{directory}/app.log", level="INFO", format="%(levelname)s %(message)s")
+    form = '{"level":"%(levelname)s","msg":"%(message)s"}'
+    logging.basicConfig(stream=sys.stdout, level="INFO", format=form)
 
     def report(rule: str, did: str, *change: str) -> None:
         told = {"plugin": rule, "did": did, "changes": [change], "ns": time.time_ns()}
@@ -23,7 +27,7 @@ def main(directory: str) -> None:
     def read_settings(*_: object) -> None:
         with open(f"{directory}/settings/greeting") as file:
             greeting = file.read().strip()
-        logging.info("the greeting is %r now", greeting)
+        logging.info("the greeting is %s now", greeting)
         report("app", f"the app re-read its settings: {greeting}", "file", "settings/greeting")
 
     def read_level(*_: object) -> None:
@@ -40,7 +44,8 @@ def main(directory: str) -> None:
         file.write(f"{os.getpid()}\n")
     os.rename(f"{directory}/app.pid.tmp", f"{directory}/app.pid")
     while True:
-        signal.pause()
+        time.sleep(_BETWEEN)
+        logging.info("served a request")
 
 
 if __name__ == "__main__":

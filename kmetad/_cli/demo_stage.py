@@ -1,4 +1,4 @@
-"""The demo's Pod: simulated volumes, an app, and ``kmetad run`` beside it, all in one directory."""
+"""The demo's Pod: simulated volumes, and ``kmetad run`` with an app, all in one directory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ START_SECONDS = 30.0
 DEED_SECONDS = 10.0
 
 _TOML = """\
-# The configuration of `kmetad demo`: a Pod's volumes, and one rule for each kind of change.
+# The configuration of `kmetad demo`: a Pod's volumes, tags for the app's log, and one rule for each kind of change.
 [log]
 format = "json"
 
@@ -41,6 +41,9 @@ kind = "files"
 
 [token]
 path = "{directory}/serviceaccount"
+
+[plugins.logtag]                  # the app's lines say which Pod, and which version, they are of
+tags = {{ name = "metadata.name", version = "metadata.labels['version']" }}
 
 [plugins.app]                     # the app reads its settings again on HUP
 use = "reload"
@@ -89,6 +92,8 @@ class Stage:
         self.directory = directory
         self.toml = f"{directory}/kmetad.toml"
         self.log = f"{directory}/kmetad.log"
+        self.output = f"{directory}/app.log"
+        """What the app has written, as whoever collects logs gets it."""
         self.podinfo = Volume(f"{directory}/podinfo")
         self.settings = Volume(f"{directory}/settings")
         self.account = ServiceAccountVolume(f"{directory}/serviceaccount", namespace="shop")
@@ -123,6 +128,16 @@ class Stage:
                 return None
             self._receive()
 
+    def line(self, holds: str) -> str:
+        """The app's first line that holds that. Raises DemoError."""
+
+        def found() -> str:
+            with open(self.output, encoding="utf-8", errors="replace") as file:
+                return next((line for line in file if holds in line and line.endswith("\n")), "")
+
+        self._until(lambda: bool(found()), f"no line of the app's had {holds}")
+        return found().rstrip()
+
     def failed(self, what: str) -> DemoError:
         """Something didn't happen in time: with the end of kmetad's log."""
         try:
@@ -147,18 +162,17 @@ class Stage:
         # For reading and writing: its end never comes, whoever opens and closes it.
         self._deeds = os.open(f"{directory}/deeds", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         app = f"{os.path.dirname(__file__)}/demo_app.py"
-        self._start([sys.executable, "-I", app, directory], "app")
+        self._start(["-m", "kmetad", "run", "-c", self.toml, "--", sys.executable, "-I", app, directory])
         self._until(lambda: os.path.exists(f"{directory}/app.pid"), "the demo's app didn't start")
-        self._start([sys.executable, "-m", "kmetad", "run", "-c", self.toml], "kmetad")
         self._until(self._delivers, "kmetad didn't start")
 
-    def _start(self, argv: list[str], name: str) -> None:
+    def _start(self, argv: list[str]) -> None:
         environ = {key: value for key, value in os.environ.items() if not key.startswith("KMETAD_")}
-        with open(f"{self.directory}/{name}.log", "ab") as log:
+        with open(self.output, "ab") as output, open(self.log, "ab") as log:
             process = subprocess.Popen(
-                argv,
+                [sys.executable, *argv],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=output,
                 stderr=log,
                 env=environ,
                 start_new_session=True,  # Ctrl-C is for the demo, which ends them in order
