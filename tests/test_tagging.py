@@ -1,0 +1,106 @@
+"""What instances give for the app's lines, put together and rendered."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kmetad import LogTags
+from kmetad._daemon.tagging import LONGEST, Rendered, Tagging, render
+from kmetad._supervisor.splice import Counts, Splicer, Tags
+
+VALUES = (
+    st.text() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.booleans() | st.none()
+)
+FIELDS = st.dictionaries(st.text(), VALUES, max_size=4)
+
+
+def said(*instances: str) -> tuple[Tagging, list[tuple[Rendered, bool]]]:
+    """With what it says."""
+    told: list[tuple[Rendered, bool]] = []
+    tagging = Tagging(instances, lambda *what: told.append(what))
+    for instance in instances:
+        tagging.expect(instance)
+    return tagging, told
+
+
+def test_nobody_tags() -> None:
+    """Lines needn't wait."""
+    tagging, told = said()
+    tagging.begin()
+    assert told == [({}, True)]
+
+
+def test_complete_when_each_has_given() -> None:
+    """The later in the TOML wins, whoever comes first; what doesn't change isn't said again."""
+    tagging, told = said("a", "b")
+    tagging.begin()
+    assert told == []
+    tagging.take("b", LogTags({"x": "b"}))
+    assert told[-1] == (dict.fromkeys(("stdout", "stderr"), (b'"pod":{"x":"b"}', "untouched", b"")), False)
+    tagging.take("a", LogTags({"x": "a", "y": 1}, streams=("stdout",), text="prefix"))
+    stdout = (b'"pod":{"x":"b","y":1}', "prefix", b"pod.x=b pod.y=1 ")
+    assert told[-1] == ({"stdout": stdout, "stderr": (b'"pod":{"x":"b"}', "untouched", b"")}, True)
+    tagging.take("a", LogTags({"x": "a", "y": 1}, streams=("stdout",), text="prefix"))
+    assert len(told) == 2
+    tagging.take("a", None)
+    assert told[-1][0]["stdout"] == (b'"pod":{"x":"b"}', "untouched", b"")
+
+
+def test_too_much() -> None:
+    """Is refused, and what was given before stays."""
+    tagging, told = said("a")
+    tagging.take("a", LogTags({"x": "1"}))
+    assert str(LONGEST) in tagging.take("a", LogTags({"x": "y" * LONGEST}))
+    assert len(told) == 1
+    assert tagging.take("a", LogTags({"x": "2"})) == ""
+    assert len(told) == 2
+
+
+@pytest.mark.parametrize(
+    ("given_", "error"),
+    [
+        ({"fields": {"a": float("nan")}}, ValueError),
+        ({"fields": {"a": []}}, TypeError),
+        ({"fields": {}, "streams": ("stdin",)}, ValueError),
+        ({"fields": {}, "text": "xml"}, ValueError),
+    ],
+)
+def test_what_no_line_can_carry(given_: dict[str, Any], error: type[Exception]) -> None:
+    """Told where it is made."""
+    with pytest.raises(error):
+        LogTags(**given_)
+
+
+@given(FIELDS, st.sampled_from(["", "pod", "a\nb", "\udcff"]), st.sampled_from(["prefix", "json"]))
+def test_no_value_forges_a_line(fields: dict[str, Any], key: str, text: Any) -> None:
+    """Whatever somebody patches into the Pod: one line stays one, and an object stays an object."""
+    rendered = render([LogTags(fields, key=key, text=text)])
+    for stream, values in rendered.items():
+        out = b"".join(Splicer(Counts()).feed(b'{"own":1}\nwords\n', Tags(stream, *values)))
+        assert out.isascii()
+        first, second, rest = out.split(b"\n")
+        assert not rest
+        assert json.loads(first)["own"] == 1
+        if text == "prefix":
+            assert second.endswith(b"words")
+            assert all(32 <= byte < 127 for byte in second)
+        else:
+            assert json.loads(second)["stream"] in ("stdout", "stderr", *map(repr, fields))
+
+
+@given(st.dictionaries(st.text('ab "=\\\n\u2028é', min_size=1), st.text('ab "=\\\n\u2028é'), max_size=3))
+def test_a_prefix_can_be_read_again(fields: dict[str, str]) -> None:
+    """Plain words stand as they are, all others as JSON has them."""
+    rendered = render([LogTags(fields, key="", text="prefix")])
+    prefix = rendered["stdout"][2].decode() if rendered else ""
+    word = r'("(?:[^"\\]|\\.)*"|[^ "=\\]+)'
+    found = re.findall(f"{word}={word} ", prefix)
+    assert "".join(f"{name}={value} " for name, value in found) == prefix
+    read = [[json.loads(part) if part.startswith('"') else part for part in pair] for pair in found]
+    assert read == [[name, value] for name, value in fields.items()]
