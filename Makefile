@@ -26,10 +26,10 @@ test: $(VENV)/dev.done ## every gate: ruff, mypy, import layers, pytest with cov
 	$(BIN)/lint-imports
 	$(BIN)/pytest --cov
 
-bench: $(VENV)/bench.done ## measure kmetad beside other watchers (about three minutes)
+bench: $(VENV)/bench.done ## measure kmetad beside other watchers (about four minutes)
 	$(BIN)/python -m bench
 
-soak: $(VENV)/dev.done ## 2,000 schedules of faults, then a storm of ten minutes (a quarter of an hour)
+soak: $(VENV)/dev.done ## 2,000 schedules of faults, a storm of ten minutes, ten million lines (a quarter of an hour)
 	$(BIN)/python -m tests.soak
 
 fuzz: $(VENV)/soak.done ## a million inputs for each reader of bytes that others may write (a quarter of an hour)

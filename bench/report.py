@@ -9,10 +9,13 @@ from bench.contenders import KMETAD, OBSERVER
 from bench.idle import Idle
 from bench.install import Installed
 from bench.latency import Figures, Scenario, yardstick
+from bench.lines import CAT, JQ, LINES, MAWK, SED, Lines
+from bench.lines import KMETAD as TAGGER
 from bench.start import PASS, Start
 from bench.start import yardstick as yardstick_of_starts
 
 RATIO, RATIO_STRETCH = 1.8, 1.4
+OF_SED, OF_CAT, OF_CAT_TEXT, WAIT = 1.1, 0.3, 0.8, 60.0
 START, START_STRETCH = 1.5, 1.2
 
 
@@ -87,8 +90,49 @@ def idle_table(rows: Iterable[Idle], seconds: float) -> str:
     return _table(f"Idle for {seconds:g} s", table)
 
 
+def lines_table(lines: Lines) -> str:
+    """What each filter passes on, a line each kind of line; and what a single one waits."""
+    names = (CAT, SED, MAWK, JQ, TAGGER)
+    rows = [("MB/s in (x cat)", *names)]
+    for kind in LINES:
+        cat = lines.of(kind, CAT)
+        cells = []
+        for one in (lines.of(kind, name) for name in names):
+            ratios = one.ratios(cat)
+            cells.append(
+                f"{statistics.median(one.speeds):,.0f} ({statistics.median(ratios):.2f})" if ratios else "—"
+            )
+        rows.append((kind, *cells))
+    missing = sorted({one.fault for one in lines.throughputs if one.fault})
+    waits = ", ".join(f"{name} {_number(_median(took), 0)}" for name, took in lines.waits.items())
+    before, after = lines.memory
+    return (
+        _table("Lines through a filter, tags spliced in", rows)
+        + "".join(f"{fault}\n" for fault in missing)
+        + f"One line in an idle stream, behind cat, p50 µs: {waits} (sed with -u)\n"
+        + f"The supervisor's Private_Dirty before and after 100 MB of lines: {before:.1f} and {after:.1f} MB\n"
+    )
+
+
+def _of_lines(lines: Lines) -> Iterable[tuple[str, str, str]]:
+    wanted = [("JSON, 200 B", SED, OF_SED), ("JSON, 200 B", CAT, OF_CAT), ("JSON, 1 KiB", CAT, OF_CAT)]
+    for kind, name, least in [*wanted, ("text, 200 B", CAT, OF_CAT_TEXT)]:
+        ratio = _median(lines.of(kind, TAGGER).ratios(lines.of(kind, name)))
+        if ratio is not None:
+            yield f"{kind} lines ≥ {least} x {name}; {TAGGER}", f"{ratio:.2f}", _verdict(ratio >= least)
+    over = (_median(lines.waits[TAGGER]) or 0.0) - (_median(lines.waits[CAT]) or 0.0)
+    yield f"one line ≤ {WAIT:g} µs over cat; {TAGGER}", f"{over:.0f} µs", _verdict(over <= WAIT)
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return statistics.median(values) if values else None
+
+
 def targets(
-    latencies: Sequence[tuple[Scenario, Sequence[Figures]]], starts: Sequence[Start], idles: Sequence[Idle]
+    latencies: Sequence[tuple[Scenario, Sequence[Figures]]],
+    starts: Sequence[Start],
+    idles: Sequence[Idle],
+    lines: Lines,
 ) -> str:
     """Each target with what was measured and whether it holds."""
     rows = [("target", "measured", "")]
@@ -138,6 +182,7 @@ def targets(
             held_mb = f"{held.private_dirty:.1f} MB"
             name = f"Private_Dirty ≤ {idle.megabytes:g} MB; {where}"
             rows.append((name, held_mb, _verdict(held.private_dirty <= idle.megabytes)))
+    rows += _of_lines(lines)
     return _table("Targets", rows)
 
 

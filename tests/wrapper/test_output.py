@@ -14,6 +14,7 @@ import pytest
 
 from kmetad.testing.kubelet import Volume
 from tests.cli import environment, eventually
+from tests.soak import lines
 from tests.wrapper.conftest import Toml
 from tests.wrapper.terminals import Terminal
 from tests.wrapper.wrapped import Wrapped, children, command_line, kmetad, own_lines, run, stat_of
@@ -267,3 +268,8 @@ def test_status_counts(toml: Toml, volume: Volume, tmp_path: Path) -> None:
         assert wrapped.process.stdin is not None
         wrapped.process.stdin.close()
         wrapped.wait()
+
+
+def test_lines_while_labels_change_and_daemons_die(tmp_path: Path) -> None:
+    """Each once, in order, with a version that was current; ten million of them by ``make soak``."""
+    assert "all held" in lines.check(200_000, 20, 2, str(tmp_path))
