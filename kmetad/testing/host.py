@@ -18,7 +18,7 @@ from kmetad._delivery.cursor import Cursor
 from kmetad._plugins import Instance, Loaded, load, make
 from kmetad.errors import PluginError
 from kmetad.events import Batch, Outcome
-from kmetad.hookspecs import App, Context, Fail, Retry, Skip
+from kmetad.hookspecs import App, Context, Fail, LogTags, Retry, Skip
 from kmetad.metadata import Digest, Resource, Snapshot
 from kmetad.quantity import Quantity
 
@@ -123,6 +123,8 @@ class Host:
         """The app: what the plugin asked of it, and what it does as the test says."""
         self.environment: dict[str, str] = {}
         """What the plugin has for the app's next start (``kmetad_app_env``), as it said last."""
+        self.log_tags: LogTags | None = None
+        """What it has for the app's log lines (``kmetad_log_tags``), as it said last."""
         context = Context("test", _log.get_logger(plugin="test"), lambda: self.snapshot, self.app)
         self.instance: Instance = make(loaded, "test", own, context)
 
@@ -219,6 +221,7 @@ class Host:
 
     def _fill(self) -> None:
         self.environment = dict(self.instance.app_env(self.snapshot))
+        self.log_tags = self.instance.log_tags(self.snapshot)
 
     def _changed(self, pod: Mapping[str, Mapping[str, Any]]) -> Snapshot:
         made = {"files": _digest, "resources": _resource}

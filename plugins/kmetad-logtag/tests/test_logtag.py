@@ -1,0 +1,62 @@
+"""The plugin: what its table says, and what it gives for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from kmetad_logtag import Plugin
+
+from kmetad import ConfigError, LogTags
+from kmetad.testing import Host
+
+VERSION = "metadata.labels['version']"
+
+
+def test_what_is_known_now() -> None:
+    """The others are absent, and come when they are there."""
+    host = Host(Plugin, tags={"name": "metadata.name", "version": VERSION})
+    host.start(fields={"metadata.name": "web-0"})
+    assert host.log_tags == LogTags({"name": "web-0"})
+    host.set(labels={"version": "v2"})
+    assert host.log_tags == LogTags({"name": "web-0", "version": "v2"})
+
+
+def test_preset() -> None:
+    """OpenTelemetry's names by themselves, and more tags with them; a key where one is said."""
+    pod = {"fields": {"metadata.name": "web-0", "spec.nodeName": "node-1"}, "labels": {"version": "v1"}}
+    known = {"k8s.pod.name": "web-0", "k8s.node.name": "node-1"}
+    host = Host(Plugin, preset="otel", tags={"v": VERSION})
+    host.start(**pod)
+    assert host.log_tags == LogTags({**known, "v": "v1"}, key="")
+    host = Host(Plugin, preset="otel", key="resource", streams=["stderr"], text="json")
+    host.start(**pod)
+    assert host.log_tags == LogTags(known, key="resource", streams=("stderr",), text="json")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, "no tags"),
+        ({"tags": {"a": "metadata.labels"}}, "name one"),
+        ({"tags": {"a": "metadata.nam"}}, "metadata.name"),
+        ({"tags": {"a": "metadata.name"}, "streams": []}, "streams is empty"),
+        ({"tags": {"a": "metadata.name"}, "text": "xml"}, "untouched"),
+        ({"preset": "ecs"}, "otel"),
+    ],
+)
+def test_options_that_mean_nothing(options: dict[str, Any], told: str) -> None:
+    """Each error says what would."""
+    with pytest.raises(ConfigError, match=told):
+        Host(Plugin, **options)
+
+
+def test_advice() -> None:
+    """A field that isn't there."""
+    host = Host(Plugin, tags={"version": VERSION})
+    host.start()
+    assert list(host.plugin.advice(host.snapshot)) == [
+        f"tags: there is no {VERSION} now, so lines go without version"
+    ]
+    host.set(labels={"version": "v1"})
+    assert list(host.plugin.advice(host.snapshot)) == []
