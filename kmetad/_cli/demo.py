@@ -1,7 +1,8 @@
 """See what kmetad does, in a minute and without a cluster.
 
 Simulates a Pod with an app that `kmetad run` wraps, changes what the Pod is, and shows
-each change with what a plugin did about it (kmetad-reload, and kmetad-logtag for the app's log). With --keep the Pod
+each change with what a plugin did about it: kmetad-reload, and kmetad-logtag for what
+the app logs. With --keep the Pod
 stays until Ctrl-C, and `set` changes it from a second terminal.
 
 examples:

@@ -31,14 +31,12 @@ class App:
     def start(self, settings: Settings, environ: Mapping[str, str]) -> None:
         """Start it. Raises command.CommandError."""
         pipes = self.output.open(settings.output, settings.first_tags_timeout)
-        actions = [action for pipe in pipes for action in pipe.actions]
         try:
+            actions = [(os.POSIX_SPAWN_DUP2, end, number) for end, numbers in pipes for number in numbers]
             self.pid = command.spawn(settings.command, environ, self._mask, actions)
-        except BaseException:
-            for pipe in pipes:
-                pipe.close()
-            raise
-        self.output.begin(pipes)
+        finally:
+            for end, _ in pipes:
+                os.close(end)  # the app has it; with another one left, the pipe would never end
         self._terminal.give(self.pid)
         self.starts += 1
         self._told_to_stop = False

@@ -7,10 +7,11 @@ import os
 import time
 
 from kmetad._supervisor import signals
+from kmetad._supervisor.messages import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from typing import Any
 
     from kmetad._supervisor.pump import Pump, Stream
@@ -20,32 +21,15 @@ _BUFFER = 1 << 18
 _F_SETPIPE_SZ, _F_GETPIPE_SZ = 1031, 1032
 
 
-class Pipe:
-    """From an app to its pump. ``numbers``: the app's descriptors that lead into it."""
-
-    def __init__(self, stream: Stream, numbers: Iterable[int]) -> None:
-        self.stream = stream
-        self.reading, self._writing = os.pipe()
-        _enlarge(self.reading)
-        self.actions = [(os.POSIX_SPAWN_DUP2, self._writing, number) for number in numbers]
-
-    def started(self) -> None:
-        """The app has its end: then that of this process goes, or the pipe would never end."""
-        os.close(self._writing)
-
-    def close(self) -> None:
-        """No app came of it."""
-        os.close(self._writing)
-        os.close(self.reading)
-
-
 class Output:
     """See the module. Its tags outlive an app, and the daemon that said them."""
 
     def __init__(self) -> None:
         self._streams: tuple[Stream, ...] = ()
         """Once something goes through here."""
-        self._tags: dict[str, tuple[Any, ...]] = {}
+        self.said: dict[str, tuple[Any, ...]] = {}
+        """The tags in force, by stream."""
+        self._was_complete = False
         self._pumps: list[Pump] = []
         self._settled = False
         """The first tags are there, or were waited for long enough."""
@@ -58,10 +42,11 @@ class Output:
 
     # -- an app's start and end --------------------------------------------------------
 
-    def open(self, mode: str, first_tags_timeout: float) -> list[Pipe]:
+    def open(self, mode: str, first_tags_timeout: float) -> list[tuple[int, tuple[int, ...]]]:
         """Pipes for an app that is about to start; none where it inherits what this process has.
 
-        ``mode`` is ``inherit``, ``tag``, or ``force``, which takes terminals too. Seconds.
+        ``mode`` is ``inherit``, ``tag``, or ``force``, which takes terminals too. Seconds. Answers the
+        writing end of each, to be closed once the app has it, and the app's descriptors that it is for.
         """
         self._pumps = [pump for pump in self._pumps if not pump.done]
         self._hold_until = None
@@ -73,28 +58,37 @@ class Output:
 
             self._streams = (Stream(1, "stdout"), Stream(2, "stderr"))
             self._tag()
+            self._bell = os.pipe()
+            signals.announce(self._bell[0])
         stdout, stderr = self._streams
         taken = [stream for stream in self._streams if _is_taken(stream.number, mode)]
         if mode == "tag" and os.isatty(stdout.number):
             taken = []
         if len(taken) == 2 and os.path.samestat(os.fstat(stdout.number), os.fstat(stderr.number)):
             # In one pipe, what is written to both keeps its order.
-            return [Pipe(stdout, (stdout.number, stderr.number))]
-        return [Pipe(stream, (stream.number,)) for stream in taken]
+            wanted: list[tuple[Stream, tuple[int, ...]]] = [(stdout, (stdout.number, stderr.number))]
+        else:
+            wanted = [(stream, (stream.number,)) for stream in taken]
+        return [(end, numbers) for stream, numbers in wanted if (end := self._pipe_to(stream)) is not None]
 
-    def begin(self, pipes: Iterable[Pipe]) -> None:
-        """The app has started with them."""
+    def _pipe_to(self, stream: Stream) -> int | None:
+        """A pipe whose pump has begun: its writing end. None where that can't be, and the app inherits the stream."""
         from kmetad._supervisor.pump import Pump
 
-        for pipe in pipes:
-            pipe.started()
-            _enlarge(pipe.stream.number)
-            if self._bell is None:
-                self._bell = os.pipe()
-                signals.announce(self._bell[0])
-            pump = Pump(pipe.reading, pipe.stream, self._wait_for_tags, self._ring)
-            self._pumps.append(pump)
+        reading = writing = -1
+        try:
+            reading, writing = os.pipe()
+            _enlarge(reading)
+            _enlarge(stream.number)
+            pump = Pump(reading, stream, self._wait_for_tags, self._ring)
             pump.start()
+        except (OSError, RuntimeError) as error:  # no descriptor is left, or no thread
+            for descriptor in {reading, writing} - {-1}:
+                os.close(descriptor)
+            say(f"the app's {stream.name} gets no tags, for it can't pass through kmetad: {error}")
+            return None
+        self._pumps.append(pump)
+        return writing
 
     def app_ended(self) -> None:
         """What it has written may still wait for its first tags."""
@@ -132,16 +126,20 @@ class Output:
     def tag(self, tags: Mapping[str, tuple[Any, ...]], complete: bool) -> None:
         """What lines that begin from here on carry: by stream, the values of ``splice.Tags``.
 
-        ``complete``: everybody who has something to say has said it.
+        ``complete``: everybody who has something to say has said it. What a new daemon says before that
+        would take tags away that are only on their way.
         """
-        self._tags = {**tags}
+        if self._was_complete and not complete:
+            return
+        self._was_complete = complete
+        self.said = {**tags}
         self._tag()
         if complete:
             self._settle()
 
     def _tag(self) -> None:
         for stream in self._streams:
-            stream.wear(self._tags.get(stream.name))
+            stream.wear(self.said.get(stream.name))
 
     def _wait_for_tags(self) -> None:
         if self._settled:

@@ -55,6 +55,7 @@ class Pump:
         self._first = first
         self._moved = moved
         self._told = False
+        self._plain = False
 
     def start(self) -> None:
         """Begin."""
@@ -66,9 +67,6 @@ class Pump:
                 self._pump()
         except BrokenPipeError:
             pass  # nobody reads: so the app gets to know, as soon as its pipe has no reader either
-        except Exception as error:  # such as no memory for a line
-            what = f"no more of the app's {self.stream.name} is read"
-            say(f"this is a fault of kmetad, please report it; {what}: {error!r}")
         finally:
             os.close(self._source)
             self.done = True
@@ -92,8 +90,21 @@ class Pump:
             if first:
                 self._first()
                 first = False
-            self._write(splicer.feed(data, stream.tags))
-        self._write(splicer.end(stream.tags))
+            self._write(self._spliced(splicer, data))
+        self._write(self._spliced(splicer, b""))
+
+    def _spliced(self, splicer: Splicer, data: bytes) -> list[bytes]:
+        """What is to be written for what was read (nothing: at the end). Whatever goes wrong, only tags are lost."""
+        if self._plain:
+            return [data]
+        try:
+            tags = self.stream.tags
+            return splicer.feed(data, tags) if data else splicer.end(tags)
+        except Exception as error:  # such as no memory for a line
+            self._plain = True
+            what = f"the app's {self.stream.name} goes on without tags"
+            say(f"this is a fault of kmetad, please report it; {what}: {error!r}")
+            return [data]
 
     def _write(self, buffers: list[bytes]) -> None:
         """Write all, however long the reader takes. What the kernel refuses is lost, and what comes later isn't."""

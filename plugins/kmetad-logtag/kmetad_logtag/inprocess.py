@@ -10,13 +10,12 @@ import os
 import re
 import threading
 from collections.abc import Iterable, Mapping, MutableMapping
-from typing import Any, Literal
+from typing import Any
 from weakref import WeakSet
 
 import kmetad
 from kmetad import Snapshot, Watch
-from kmetad.fieldpath import parse
-from kmetad.podview import OTEL
+from kmetad_logtag.tags import Preset, known, paths, place
 
 Volumes = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 """One volume's directory or several; none: found by convention, as ``kmetad get`` does."""
@@ -114,27 +113,27 @@ class _Tagger:
 
     def __init__(
         self,
-        tags: Mapping[str, str] | None,
-        preset: Literal["otel"] | None,
-        key: str | None,
-        volumes: Volumes,
-        follower: Follower | None,
+        *,
+        tags: Mapping[str, str] | None = None,
+        preset: Preset | None = None,
+        key: str | None = None,
+        volumes: Volumes = (),
+        follower: Follower | None = None,
     ) -> None:
-        if preset not in (None, "otel"):
-            raise ValueError(f"preset: there is no {preset!r}; there is 'otel'")
-        self._tags = (dict(OTEL) if preset else {}) | dict(tags or {})
-        if not self._tags:
-            raise ValueError("no tags: give tags={'NAME': 'metadata.name'} or preset='otel'")
-        for path in self._tags.values():
-            parse(path)
-        self.key = key if key is not None else "" if preset else "pod"
-        self.names = [self.key] if self.key else list(self._tags)
-        self._check()
+        """``tags``: by name in the log, the field path. ``preset``: OpenTelemetry's names, too.
+
+        ``key``: where the tags stand, ``pod`` if None; empty: beside the entry's own keys, as with a
+        preset if None. Raises FieldPathError and ValueError.
+        """
+        super().__init__()
+        self._paths = paths(tags or {}, preset)
+        self.key = place(key, preset)
+        self._check([self.key] if self.key else list(self._paths))
         self._own = follower is None
         self._follower = Follower(volumes) if follower is None else follower
         self._known = (self._follower.snapshot, self._made(self._follower.snapshot))
 
-    def _check(self) -> None:
+    def _check(self, names: Iterable[str]) -> None:
         """Raise ValueError for names that can't be; before a thread is started."""
 
     def close(self) -> None:
@@ -145,24 +144,24 @@ class _Tagger:
     def _add_to(self, entry: MutableMapping[str, Any]) -> None:
         """What the app itself put there stays."""
         snapshot = self._follower.snapshot
-        known = self._known
-        if known[0] is not snapshot:
-            # One assignment: another thread sees the old pair or the new one.
-            known = self._known = (snapshot, self._made(snapshot))
+        made_of, tags = self._known
+        if made_of is not snapshot:
+            tags = self._made(snapshot)
+            self._known = (snapshot, tags)  # one assignment: another thread sees the old pair or the new one
         if self.key:
             if self.key not in entry:
-                entry[self.key] = dict(known[1])
+                entry[self.key] = dict(tags)
             return
-        for name, text in known[1].items():
+        for name, text in tags.items():
             entry.setdefault(name, text)
 
     def _made(self, snapshot: Snapshot) -> dict[str, str]:
-        found = ((name, snapshot.get(path)) for name, path in self._tags.items())
-        return {name: _SURROGATE.sub("\ufffd", text) for name, text in found if text is not None}
+        made = known(self._paths, snapshot)
+        return {name: _SURROGATE.sub("\ufffd", text) for name, text in made.items()}
 
 
 class Processor(_Tagger):
-    """A processor of structlog; see ``processor``."""
+    """A processor of structlog that adds the Pod's metadata to each event."""
 
     def __call__(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """Add the tags to an event."""
@@ -170,49 +169,24 @@ class Processor(_Tagger):
         return event
 
 
-def processor(
-    *,
-    tags: Mapping[str, str] | None = None,
-    preset: Literal["otel"] | None = None,
-    key: str | None = None,
-    volumes: Volumes = (),
-    follower: Follower | None = None,
-) -> Processor:
-    """Make a processor for structlog that adds the Pod's metadata to each event.
-
-    ``tags``: by name in the log, the field path. ``preset``: OpenTelemetry's names. ``key``: where the
-    tags stand, ``pod`` if None; empty: beside the event's own keys, as with a preset if None.
-    Raises FieldPathError and ValueError.
-    """
-    return Processor(tags, preset, key, volumes, follower)
+processor = Processor
+"""The name for a pipeline of processors, most of which are functions."""
 
 
 class LogFilter(_Tagger, logging.Filter):
     """A filter of the standard library's logging that lets all through, and adds the tags to each record.
 
-    Options as of ``processor``. With a key the attribute is always there, ``{}`` if nothing is known, so
-    ``%(pod)s`` in a format never fails. Add it to a handler: a logger's filter isn't asked for the
-    records of loggers below. Raises ValueError for a name that a record needs for itself, too.
+    With a key the attribute is always there, ``{}`` if nothing is known, so ``%(pod)s`` in a format
+    never fails. Add it to a handler: a logger's filter isn't asked for the records of loggers below.
+    A name that a record needs for itself is a ValueError, too.
     """
-
-    def __init__(
-        self,
-        *,
-        tags: Mapping[str, str] | None = None,
-        preset: Literal["otel"] | None = None,
-        key: str | None = None,
-        volumes: Volumes = (),
-        follower: Follower | None = None,
-    ) -> None:
-        logging.Filter.__init__(self)
-        _Tagger.__init__(self, tags, preset, key, volumes, follower)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Add the tags; always True."""
         self._add_to(record.__dict__)
         return True
 
-    def _check(self) -> None:
-        for name in self.names:
+    def _check(self, names: Iterable[str]) -> None:
+        for name in names:
             if name in _RESERVED:
                 raise ValueError(f"{name!r} is an attribute that a log record has already; take another name")

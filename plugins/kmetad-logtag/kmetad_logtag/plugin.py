@@ -9,7 +9,7 @@ import msgspec
 
 from kmetad import Context, LogTags, Snapshot, hookimpl
 from kmetad.fieldpath import parse
-from kmetad.podview import OTEL
+from kmetad_logtag.tags import Preset, known, paths, place
 
 __all__ = ["Options", "Plugin"]
 
@@ -17,26 +17,22 @@ __all__ = ["Options", "Plugin"]
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[plugins.logtag]``."""
 
+    preset: Preset | None = None
     tags: dict[str, str] = {}
     """By name in the line, the field path. On top of the preset's."""
-    preset: Literal["otel"] | None = None
     key: str | None = None
     """``pod`` where neither this nor a preset is said; a preset's names stand by themselves."""
     streams: tuple[Literal["stdout", "stderr"], ...] = ("stdout", "stderr")
     text: Literal["untouched", "prefix", "json"] = "untouched"
 
     def __post_init__(self) -> None:
-        if not self.tags and self.preset is None:
-            raise ValueError('no tags; name some: tags = { name = "metadata.name" }, or take preset = "otel"')
+        self.paths()
         if not self.streams:
             raise ValueError("streams is empty; leave it out for both, or take the plugin out")
-        for name, path in self.tags.items():
-            if parse(path).type in ("labels", "annotations"):
-                raise ValueError(f"tags: {name} is many values; name one: {path}['KEY']")
 
     def paths(self) -> dict[str, str]:
         """By name in the line, the field path."""
-        return (OTEL if self.preset else {}) | self.tags
+        return paths(self.tags, self.preset)
 
 
 class Plugin:
@@ -50,10 +46,9 @@ class Plugin:
     def kmetad_log_tags(self, snapshot: Snapshot) -> LogTags:
         """What is known of them now; the others are absent."""
         options = self._options
-        known = {name: snapshot.get(path) for name, path in options.paths().items()}
         return LogTags(
-            {name: text for name, text in known.items() if text is not None},
-            key=options.key if options.key is not None else "" if options.preset else "pod",
+            known(options.paths(), snapshot),
+            key=place(options.key, options.preset),
             streams=options.streams,
             text=options.text,
         )
