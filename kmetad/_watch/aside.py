@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kmetad._sources.file import File
+from kmetad._watch.followed import POLL_SECONDS, identity
 from kmetad._watch.hints import Hint, Hints
-from kmetad._watch.watcher import POLL_SECONDS, identity
 from kmetad.errors import SourceError
 
 News = bytes | str
