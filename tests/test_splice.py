@@ -120,6 +120,19 @@ def test_counts(data: bytes, cuts: list[int]) -> None:
     assert counts.tagged == sum(line.startswith(b'{"') or is_object(line) for line in lines)
 
 
+def test_counts_with_a_prefix() -> None:
+    """Then every line has tags."""
+    counts = Counts()
+    spliced(b'text\n{"a":1}\n\n{ }\nend', [2, 7], Tags("stdout", MEMBERS, "prefix", b"name=web-0 "), counts)
+    assert (counts.lines, counts.tagged) == (5, 5)
+
+
+def test_few_buffers() -> None:
+    """However many lines there are: writev(2) takes no more than 1024."""
+    for data in (b'{"a":1}\n' * 5000, b'{"a":1}\ntext\n{ }\n' * 5000, b"text\n" * 5000):
+        assert len(Splicer(Counts()).feed(data, TAGS)) < 10
+
+
 @pytest.mark.parametrize("chunk", [1, 7, 4096])
 def test_tags_change_between_lines(chunk: int) -> None:
     """A line that has begun keeps its own to the end."""

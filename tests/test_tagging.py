@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from kmetad import LogTags
 from kmetad._daemon.tagging import LONGEST, Rendered, Tagging, render
 from kmetad._supervisor.splice import Counts, Splicer, Tags
+from tests.cli import eventually
 
 VALUES = (
     st.text() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.booleans() | st.none()
@@ -20,10 +22,10 @@ VALUES = (
 FIELDS = st.dictionaries(st.text(), VALUES, max_size=4)
 
 
-def said(*instances: str) -> tuple[Tagging, list[tuple[Rendered, bool]]]:
+def said(*instances: str, patience: float = 60.0) -> tuple[Tagging, list[tuple[Rendered, bool]]]:
     """With what it says."""
     told: list[tuple[Rendered, bool]] = []
-    tagging = Tagging(instances, lambda *what: told.append(what))
+    tagging = Tagging(instances, lambda *what: told.append(what), patience)
     for instance in instances:
         tagging.expect(instance)
     return tagging, told
@@ -50,6 +52,26 @@ def test_complete_when_each_has_given() -> None:
     assert len(told) == 2
     tagging.take("a", None)
     assert told[-1][0]["stdout"] == (b'"pod":{"x":"b"}', "untouched", b"")
+
+
+def test_one_that_gives_nothing_is_not_waited_for_for_ever() -> None:
+    """It may hang: what the others give counts all the same."""
+    tagging, told = said("hangs", "b", patience=0.01)
+    tagging.take("b", LogTags({"x": "1"}))
+    assert told[-1][1] is False
+    tagging.begin()
+    eventually(lambda: told[-1][1])
+    assert told[-1][0]["stdout"] == (b'"pod":{"x":"1"}', "untouched", b"")
+    tagging.take("b", LogTags({"x": "2"}))
+    assert told[-1] == (dict.fromkeys(("stdout", "stderr"), (b'"pod":{"x":"2"}', "untouched", b"")), True)
+
+
+def test_where_nobody_gives_anything_nothing_is_said() -> None:
+    """Lines go on with the tags of a daemon before this one."""
+    tagging, told = said("hangs", patience=0.01)
+    tagging.begin()
+    eventually(lambda: not any(thread.name == "kmetad-tags" for thread in threading.enumerate()))
+    assert told == []
 
 
 def test_too_much() -> None:

@@ -27,12 +27,17 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 class Tagging:
     """See the module. ``say`` is told what differs, and whether everybody has given something by now.
 
-    ``instances`` are in the TOML's order: of two that give one name, the later wins. Safe for use
-    from several threads.
+    ``instances`` are in the TOML's order: of two that give one name, the later wins. One that has
+    given nothing is waited for so many seconds (``patience``). Safe for use from several threads.
     """
 
-    def __init__(self, instances: Iterable[str], say: Callable[[Rendered, bool], object]) -> None:
+    def __init__(
+        self, instances: Iterable[str], say: Callable[[Rendered, bool], object], patience: float
+    ) -> None:
         self._say = say
+        self._patience = threading.Timer(patience, self._wait_no_longer)
+        self._patience.name = "kmetad-tags"
+        self._patience.daemon = True
         self._given: dict[str, LogTags | None] = dict.fromkeys(instances)
         self._awaited: set[str] = set()
         self._said: tuple[Rendered, bool] | None = None
@@ -44,8 +49,11 @@ class Tagging:
 
     def begin(self) -> None:
         """All who will are expected by now. Where that is nobody, lines have nothing to wait for."""
-        if not self._awaited:
-            self._tell()
+        with self._lock:
+            if self._awaited:
+                self._patience.start()
+            else:
+                self._tell()
 
     def take(self, instance: str, tags: LogTags | None) -> str:
         """What an instance gives from now on. Answers why it was refused, and what it gave before stays; or nothing."""
@@ -65,7 +73,17 @@ class Tagging:
             else ""
         )
 
+    def _wait_no_longer(self) -> None:
+        with self._lock:
+            self._awaited.clear()
+            if any(
+                given is not None for given in self._given.values()
+            ):  # else the last daemon's tags are better
+                self._tell()
+
     def _tell(self) -> None:
+        if not self._awaited:
+            self._patience.cancel()
         now = self._rendered(), not self._awaited
         if now != self._said:
             self._said = now

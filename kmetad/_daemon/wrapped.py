@@ -39,7 +39,11 @@ class Wrapped:
 
     def __init__(self, supervisor: Supervisor, config: Config) -> None:
         self.environment = Environment(config.run.env, config.plugins, supervisor.say_variables)
-        self.tagging = Tagging(config.plugins, lambda tags, complete: supervisor.say("tags", tags, complete))
+        self.tagging = Tagging(
+            config.plugins,
+            lambda tags, complete: supervisor.say("tags", tags, complete),
+            config.run.sync_timeout,
+        )
         self.readiness = Readiness(config.volumes, lambda: supervisor.say("ready"))
         self._supervisor = supervisor
         self._attended: dict[str, Attended] = {}
