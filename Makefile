@@ -24,7 +24,7 @@ test: $(VENV)/dev.done ## every gate: ruff, mypy, import layers, pytest with cov
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest --cov
+	$(BIN)/pytest --cov --numprocesses=auto --maxprocesses=4 --dist=loadscope
 
 bench: $(VENV)/bench.done ## measure kmetad beside other watchers (about four minutes)
 	$(BIN)/python -m bench

@@ -21,7 +21,16 @@ def test_with_hooks_and_options() -> None:
     _, _, details = done.stdout.partition("reload ")
     lines = [line.split(None, 2) for line in details.splitlines()[1:]]
     assert ["hook", "kmetad_on_change"] in [line[:2] for line in lines]
-    assert ["option", "restart", "bool, default False"] in lines
+    assert ["option", "restart", "bool, default false"] in lines
     assert ["option", "verify", "str | list[str] | table"] in lines
     assert ["option", "write", "table"] in lines
     assert ["option", "pid_file", "str"] in lines
+
+
+def test_the_values_that_an_option_may_have() -> None:
+    """In the TOML's terms."""
+    lines = [line.split(None, 2) for line in inside("plugins", "list", "-v").stdout.splitlines()]
+    assert ["option", "text", '"untouched" | "prefix" | "json", default "untouched"'] in lines
+    assert ["option", "streams", 'list["stdout" | "stderr"], default ["stdout", "stderr"]'] in lines
+    assert ["option", "preset", '"otel"'] in lines
+    assert ["option", "tags", "dict[str, str]"] in lines

@@ -221,7 +221,8 @@ def _deeds(instance: Instance, batch: Batch) -> list[str]:
     if not batch.changes:
         return ["isn't told: its match is for others"]
     hooks = sorted({f"kmetad_on_{change.type}" for change in batch.changes})
-    called = [hook for hook in (*hooks, "kmetad_on_change", "kmetad_app_env") if hook in instance.hooks]
+    asked = ("kmetad_on_change", "kmetad_app_env", "kmetad_log_tags")
+    called = [hook for hook in (*hooks, *asked) if hook in instance.hooks]
     if not called:
         return ["would be told, but has no hook for it"]
     lines = [f"calls {', '.join(called)}"]

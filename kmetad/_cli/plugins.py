@@ -10,10 +10,11 @@ examples:
 from __future__ import annotations
 
 import argparse
-import re
+import json
 import sys
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, get_args
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 if TYPE_CHECKING:
     from kmetad._plugins import Loaded
@@ -70,14 +71,20 @@ def _details(plugin: Loaded) -> list[str]:
 
 
 def _type(type_: Any) -> str:
-    """An option's type in a few words: ``list[str]``, ``duration``, ``table``."""
-    name = (
-        f"{type_.__module__}.{type_.__name__}"
-        if isinstance(type_, type) and not get_args(type_)
-        else str(type_)
-    )
-    name = name.removesuffix(" | None").replace("datetime.timedelta", "duration").replace("builtins.", "")
-    return re.sub(r"\b(\w+\.)+[A-Z]\w*", "table", name)  # a Struct of the plugin's
+    """An option's type in the TOML's terms: ``list[str]``, ``duration``, ``table``, ``"a" | "b"``."""
+    origin, parts = get_origin(type_), get_args(type_)
+    if origin in (Union, UnionType):
+        return " | ".join(_type(part) for part in parts if part is not NoneType)
+    if origin is Literal:
+        return " | ".join(f'"{value}"' if isinstance(value, str) else str(value) for value in parts)
+    if origin is Annotated:
+        return _type(parts[0])
+    if origin is not None:
+        name = "list" if origin is tuple else origin.__name__
+        return f"{name}[{', '.join(_type(part) for part in parts if part is not Ellipsis)}]"
+    if type_ is timedelta:
+        return "duration"
+    return str(type_.__name__) if type_.__module__ == "builtins" else "table"  # a Struct of the plugin's
 
 
 def _shown(default: Any) -> str:
@@ -86,7 +93,9 @@ def _shown(default: Any) -> str:
         from kmetad._config import format_duration
 
         default = format_duration(default.total_seconds())
-    return f"default {default!r}" if isinstance(default, (str, int, float)) else ""
+    if isinstance(default, (tuple, list)):
+        return f"default {json.dumps(default)}" if default else ""
+    return f"default {json.dumps(default)}" if isinstance(default, (str, int, float)) else ""
 
 
 def _first_line(documented: object) -> str:

@@ -31,6 +31,7 @@ NEVER = """
 [run]
 output = "tag"
 first_tags_timeout = "300ms"
+drain_timeout = "300ms"
 
 [plugins.never]
 path = "DIR/never.py"

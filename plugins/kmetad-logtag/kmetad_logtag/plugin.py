@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from json import dumps
 from typing import Literal
 
 import msgspec
 
-from kmetad import Context, LogTags, Snapshot, hookimpl
+from kmetad import Batch, Context, LogTags, Snapshot, hookimpl
 from kmetad.fieldpath import parse
 from kmetad_logtag.tags import Preset, known, paths, place
 
@@ -52,6 +53,12 @@ class Plugin:
             streams=options.streams,
             text=options.text,
         )
+
+    def simulate(self, batch: Batch) -> Iterable[str]:
+        """What the lines would carry after a batch, for ``kmetad check --simulate``."""
+        before, after = self.kmetad_log_tags(batch.previous), self.kmetad_log_tags(batch.current)
+        fields = {after.key: after.fields} if after.key else after.fields
+        yield "lines keep their tags" if before == after else f"lines get {dumps(fields)}"
 
     def advice(self, snapshot: Snapshot) -> Iterable[str]:
         """Tags that there is nothing for, and tags that ``match`` or ``watch.ignore`` keep from following."""

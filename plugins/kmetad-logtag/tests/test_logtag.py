@@ -51,6 +51,17 @@ def test_options_that_mean_nothing(options: dict[str, Any], told: str) -> None:
         Host(Plugin, **options)
 
 
+def test_simulated() -> None:
+    """``kmetad check --simulate`` tells what lines would carry."""
+    host = Host(Plugin, tags={"version": VERSION})
+    host.start(labels={"version": "v1"})
+    host.set(labels={"version": "v2"})
+    host.set(labels={"app": "web"})
+    changed, other = host.batches
+    assert list(host.plugin.simulate(changed)) == ['lines get {"pod": {"version": "v2"}}']
+    assert list(host.plugin.simulate(other)) == ["lines keep their tags"]
+
+
 def test_advice() -> None:
     """A field that isn't there."""
     host = Host(Plugin, tags={"version": VERSION})

@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 
 from kmetad import Fail, PluginError
 from kmetad.testing import Host
+from tests.cli import eventually
 
 DEADLINE = 20.0
 
@@ -106,9 +107,14 @@ def test_command_that_never_ends(tmp_path: Path) -> None:
     made = host(exec={"command": ["sh", "-c", f"sleep 1000 & echo $! $$ > {pids}; wait"], "timeout": "300ms"})
     with pytest.raises(Fail, match=r"not done after 0.3 s, so it was killed"):
         made.set(labels={"app": "b"})
-    for pid in pids.read_text().split():
-        state = Path(f"/proc/{pid}/stat")
-        assert not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+
+    def is_gone(pid: str) -> bool:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+
+    eventually(lambda: all(map(is_gone, pids.read_text().split())))
 
 
 def test_input_that_nobody_reads() -> None:
