@@ -56,7 +56,7 @@ def test_simulated() -> None:
     host = Host(Plugin, tags={"version": VERSION})
     host.start(labels={"version": "v1"})
     host.set(labels={"version": "v2"})
-    host.set(labels={"app": "web"})
+    host.set(labels={"version": "v2", "app": "web"})
     changed, other = host.batches
     assert list(host.plugin.simulate(changed)) == ['lines get {"pod": {"version": "v2"}}']
     assert list(host.plugin.simulate(other)) == ["lines keep their tags"]
