@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from threading import TIMEOUT_MAX
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 import pluggy
@@ -156,13 +157,14 @@ class Context:
 
 StreamName = Literal["stdout", "stderr"]
 Text = Literal["untouched", "prefix", "json"]
+_LARGEST = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)
 class LogTags:
     """What the lines of the app's output carry, as an instance has it now.
 
-    Raises ValueError and TypeError for what no line can carry.
+    Raises ValueError and TypeError for what no line can carry. All instances' together may take 16 KiB in a line.
     """
 
     fields: Mapping[str, Plain]
@@ -177,7 +179,9 @@ class LogTags:
     """
 
     def __post_init__(self) -> None:
-        fields: Mapping[Any, Any] = self.fields
+        fields: Any = self.fields
+        if not isinstance(fields, Mapping):
+            raise TypeError(f"LogTags: fields is a {type(fields).__name__}, expected names with their values")
         for name, value in fields.items():
             if not isinstance(name, str) or not isinstance(value, (str, int, float, bool, type(None))):
                 raise TypeError(
@@ -185,11 +189,18 @@ class LogTags:
                 )
             if isinstance(value, float) and not isfinite(value):
                 raise ValueError(f"LogTags: {name} is {value}, which JSON can't say")
+            if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
+                raise ValueError(f"LogTags: {name} is an integer of more than 64 bits")
+        if not isinstance(self.key, str):
+            raise TypeError(f"LogTags: key is a {type(self.key).__name__}, expected a text")
         for stream in self.streams:
             if stream not in get_args(StreamName):
                 raise ValueError(f"LogTags: there is no stream {stream!r}; expected stdout, stderr, or both")
         if self.text not in get_args(Text):
             raise ValueError(f"LogTags: text is {self.text!r}, expected one of {', '.join(get_args(Text))}")
+        # Copies: what its maker changes later is nobody's.
+        object.__setattr__(self, "fields", MappingProxyType(dict(fields)))
+        object.__setattr__(self, "streams", tuple(self.streams))
 
 
 @hookspec
@@ -291,11 +302,17 @@ def kmetad_app_env(snapshot: Snapshot) -> Mapping[str, str] | None:
 
 @hookspec(firstresult=True)
 def kmetad_log_tags(snapshot: Snapshot) -> LogTags | None:
-    """What the app's log lines carry from now on: all that the instance has to give, each time anew.
+    """What the app's log lines carry from now on: all that the instance has to give, each time anew; None: nothing.
 
-    Asked for after ``kmetad_on_start``, and after each delivery, of which it is a part. Several instances'
-    are put together in the TOML's order; of two values of one name the later stands. The app's output
-    gets them only if ``run.output`` is ``"tag"``; for the plugin logtag that goes without saying.
+    Asked for after ``kmetad_on_start``, and after each delivery, of which it is a part: raising fails it. Several
+    instances' are put together in the TOML's order; of two values of one name the later stands. Lines carry them
+    only if ``run.output`` is ``"tag"``; with a plugin logtag that goes without saying.
+
+    ::
+
+        @hookimpl
+        def kmetad_log_tags(self, snapshot):
+            return LogTags({"tier": snapshot.labels.get("tier", "none")})
     """
 
 

@@ -17,7 +17,11 @@ from kmetad._supervisor.splice import Counts, Splicer, Tags
 from tests.cli import eventually
 
 VALUES = (
-    st.text() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.booleans() | st.none()
+    st.text()
+    | st.integers(-(1 << 63), (1 << 63) - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.booleans()
+    | st.none()
 )
 FIELDS = st.dictionaries(st.text(), VALUES, max_size=4)
 

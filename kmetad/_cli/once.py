@@ -125,6 +125,10 @@ def _fillers(
         except (ConfigError, PluginError) as error:
             faults += str(error).splitlines()
             continue
+        if "kmetad_log_tags" in instance.hooks:
+            say(
+                f"plugins.{table.name}: the app's lines get no tags: `kmetad run --once` leaves nobody behind for that"
+            )
         attended = Attended(instance, environment)
         if attended.fills:
             retry = table.lane.retry

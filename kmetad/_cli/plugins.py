@@ -94,7 +94,8 @@ def _shown(default: Any) -> str:
 
         default = format_duration(default.total_seconds())
     if isinstance(default, (tuple, list)):
-        return f"default {json.dumps(default)}" if default else ""
+        items = [_shown(item).removeprefix("default ") for item in default]
+        return f"default [{', '.join(items)}]" if items and all(items) else ""
     return f"default {json.dumps(default)}" if isinstance(default, (str, int, float)) else ""
 
 

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from kmetad._delivery.match import Match
-from kmetad._supervisor.settings import plain
+from kmetad._supervisor.settings import output
 from kmetad.events import SUBJECTS
 from kmetad.metadata import Snapshot
 
@@ -59,7 +59,7 @@ def of_app_env(config: Config, instances: Iterable[str]) -> list[str]:
 
 def of_log_tags(config: Config, instances: Iterable[str]) -> list[str]:
     """Instances whose tags (``kmetad_log_tags``) reach no line, since the app's output doesn't pass by."""
-    if plain(config)["output"] != "inherit":
+    if output(config) != "inherit":
         return []
     return [
         f"plugins.{name} has tags for the app's log lines (kmetad_log_tags), but they go straight to where kmetad's "
@@ -68,20 +68,26 @@ def of_log_tags(config: Config, instances: Iterable[str]) -> list[str]:
     ]
 
 
-def of_no_app(config: Config) -> list[str]:
-    """Keys of ``[run]`` that mean nothing to a daemon beside which no app is wrapped."""
+def of_no_app(config: Config, plugins: Iterable[Instance]) -> list[str]:
+    """Keys of ``[run]``, and plugins, that mean nothing to a daemon beside which no app is wrapped."""
+    start = "start the app with `kmetad run -- CMD`, or name it in run.command"
+    advice = [
+        f"plugins.{plugin.name} has {what} ({hook}), but kmetad wraps no app here; {start}"
+        for plugin in plugins
+        for hook, what in (
+            ("kmetad_app_env", "variables for the app"),
+            ("kmetad_log_tags", "tags for the app's log lines"),
+        )
+        if hook in plugin.hooks
+    ]
     idle = [
         f"run.{name}"
         for name in config.run.__struct_fields__
         if name not in _FOR_EVERY_DAEMON and getattr(config.run, name) != getattr(type(config.run)(), name)
     ]
-    if not idle:
-        return []
-    sentence = (
-        f"{', '.join(idle)} can't do anything, for kmetad wraps no app here; "
-        "start the app with `kmetad run -- CMD`, or name it in run.command"
-    )
-    return [sentence]
+    if idle:
+        advice.append(f"{', '.join(idle)} can't do anything, for kmetad wraps no app here; {start}")
+    return advice
 
 
 def of_volumes(paths: Mapping[str, str], mountinfo: str | None = None) -> list[str]:

@@ -70,7 +70,7 @@ class Journal:
         config = self._loaded.config
         sentences = advice.of_all(config, snapshot)
         if self._wrapped is None:
-            sentences += advice.of_no_app(config)
+            sentences += advice.of_no_app(config, self._plugins)
         else:
             sentences += advice.of_app_env(config, self._wrapped.fillers())
             sentences += advice.of_log_tags(config, self._wrapped.taggers())

@@ -39,6 +39,7 @@ class Tagging:
         self._patience.name = "kmetad-tags"
         self._patience.daemon = True
         self._given: dict[str, LogTags | None] = dict.fromkeys(instances)
+        self._rendered: Rendered = {}
         self._awaited: set[str] = set()
         self._said: tuple[Rendered, bool] | None = None
         self._lock = threading.Lock()
@@ -58,40 +59,31 @@ class Tagging:
     def take(self, instance: str, tags: LogTags | None) -> str:
         """What an instance gives from now on. Answers why it was refused, and what it gave before stays; or nothing."""
         with self._lock:
-            before = self._given[instance]
-            self._given[instance] = tags
+            given = {**self._given, instance: tags}
+            rendered = render(tags for tags in given.values() if tags is not None)
+            size = max((len(members) + len(prefix) for members, _, prefix in rendered.values()), default=0)
             self._awaited.discard(instance)
-            size = max(
-                (len(members) + len(prefix) for members, _, prefix in self._rendered().values()), default=0
-            )
-            if size > LONGEST:
-                self._given[instance] = before
+            if size <= LONGEST:
+                self._given, self._rendered = given, rendered
             self._tell()
-        return (
-            f"they take {size} bytes in each line, and no more than {LONGEST} are allowed"
-            if size > LONGEST
-            else ""
-        )
+        if size <= LONGEST:
+            return ""
+        return f"with them all tags take {size} bytes in each line, and no more than {LONGEST} are allowed"
 
     def _wait_no_longer(self) -> None:
         with self._lock:
             self._awaited.clear()
-            if any(
-                given is not None for given in self._given.values()
-            ):  # else the last daemon's tags are better
+            if self._rendered:  # else the tags that a daemon before this one gave are better
                 self._tell()
 
     def _tell(self) -> None:
         if not self._awaited:
             self._patience.cancel()
-        now = self._rendered(), not self._awaited
+        now = self._rendered, not self._awaited
         if now != self._said:
             self._said = now
             # With the lock held: of two threads that say something, the later has the last word.
             self._say(*now)
-
-    def _rendered(self) -> Rendered:
-        return render(given for given in self._given.values() if given is not None)
 
 
 def render(given: Iterable[LogTags]) -> Rendered:

@@ -91,4 +91,3 @@ class App:
         """It was waited for."""
         self._terminal.take_back(self.pid)
         self.pid = 0
-        self.output.app_ended()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import _thread
 import os
 import time
 
 from kmetad._supervisor import signals
+from kmetad._supervisor.firsttags import FirstTags
 from kmetad._supervisor.messages import say
 
 TYPE_CHECKING = False
@@ -15,29 +15,29 @@ if TYPE_CHECKING:
     from typing import Any
 
     from kmetad._supervisor.pump import Pump, Stream
+    from kmetad._supervisor.splice import Tags
 
 _BUFFER = 1 << 18
 """Bytes that a pipe is asked to hold. All pipes of a user share a limit, on the whole node (pipe(7))."""
 _F_SETPIPE_SZ, _F_GETPIPE_SZ = 1031, 1032
+_STDOUT, _STDERR = 1, 2
 
 
 class Output:
     """See the module. Its tags outlive an app, and the daemon that said them."""
 
     def __init__(self) -> None:
+        self.tags: dict[str, Tags] = {}
+        """What is in force, by stream."""
+        self._knows_all = False
+        """Everybody who has something to say had said it once."""
         self._streams: tuple[Stream, ...] = ()
         """Once something goes through here."""
-        self.said: dict[str, tuple[Any, ...]] = {}
-        """The tags in force, by stream."""
-        self._was_complete = False
         self._pumps: list[Pump] = []
-        self._settled = False
-        """The first tags are there, or were waited for long enough."""
-        self._settling = _thread.allocate_lock()
-        self._first = _thread.allocate_lock()
-        self._first.acquire()
+        self._first_tags = FirstTags()
         self._patience = 0.0
-        self._hold_until: float | None = None
+        """Seconds for which they are waited for."""
+        self._held_until: float | None = None
         self._bell: tuple[int, int] | None = None
 
     # -- an app's start and end --------------------------------------------------------
@@ -45,37 +45,52 @@ class Output:
     def open(self, mode: str, first_tags_timeout: float) -> list[tuple[int, tuple[int, ...]]]:
         """Pipes for an app that is about to start; none where it inherits what this process has.
 
-        ``mode`` is ``inherit``, ``tag``, or ``force``, which takes terminals too. Seconds. Answers the
-        writing end of each, to be closed once the app has it, and the app's descriptors that it is for.
+        ``mode`` is as ``Settings.output`` has it. Seconds. Answers the writing end of each, to be
+        closed once the app has it, and the app's descriptors that it is for.
         """
-        self._pumps = [pump for pump in self._pumps if not pump.done]
-        self._hold_until = None
+        self._forget_ended()
+        self._held_until = None
         self._patience = first_tags_timeout
-        if mode == "inherit":
+        try:
+            wanted = [] if mode == "inherit" else self._wanted(mode)
+        except Exception as error:  # such as no memory: no reason to keep the app from starting
+            say(f"the app's lines get no tags, for they can't pass through kmetad: {error!r}")
             return []
-        if not self._streams:
-            from kmetad._supervisor.pump import Stream  # most apps need none
-
-            self._streams = (Stream(1, "stdout"), Stream(2, "stderr"))
-            self._tag()
-            self._bell = os.pipe()
-            signals.announce(self._bell[0])
-        stdout, stderr = self._streams
-        taken = [stream for stream in self._streams if _is_taken(stream.number, mode)]
-        if mode == "tag" and os.isatty(stdout.number):
-            taken = []
-        if len(taken) == 2 and os.path.samestat(os.fstat(stdout.number), os.fstat(stderr.number)):
-            # In one pipe, what is written to both keeps its order.
-            wanted: list[tuple[Stream, tuple[int, ...]]] = [(stdout, (stdout.number, stderr.number))]
-        else:
-            wanted = [(stream, (stream.number,)) for stream in taken]
         return [(end, numbers) for stream, numbers in wanted if (end := self._pipe_to(stream)) is not None]
+
+    def _wanted(self, mode: str) -> list[tuple[Stream, tuple[int, ...]]]:
+        """The streams that go through here, with the app's descriptors that lead to each."""
+        if not self._streams:
+            self._make_streams()
+        stdout, stderr = self._streams
+        if mode == "unless-terminal" and os.isatty(stdout.number):
+            return []  # whoever sits there reads what the app says, and stderr between its lines
+        taken = [
+            stream
+            for stream in self._streams
+            # One that the app finds closed has nothing inheritable in its place.
+            if os.get_inheritable(stream.number) and (mode == "always" or not os.isatty(stream.number))
+        ]
+        if taken == [stdout, stderr] and stdout.shared:
+            # In one pipe, what is written to both keeps its order.
+            return [(stdout, (stdout.number, stderr.number))]
+        return [(stream, (stream.number,)) for stream in taken]
+
+    def _make_streams(self) -> None:
+        from kmetad._supervisor.pump import Stream  # most apps need none
+
+        same = os.path.samestat(os.fstat(_STDOUT), os.fstat(_STDERR))
+        self._streams = (Stream(_STDOUT, "stdout", shared=same), Stream(_STDERR, "stderr", shared=True))
+        self._bell = os.pipe()
+        signals.announce(self._bell[0])
+        self._put_on()
 
     def _pipe_to(self, stream: Stream) -> int | None:
         """A pipe whose pump has begun: its writing end. None where that can't be, and the app inherits the stream."""
         from kmetad._supervisor.pump import Pump
 
         reading = writing = -1
+        pump: Pump | None = None
         try:
             reading, writing = os.pipe()
             _enlarge(reading)
@@ -85,14 +100,30 @@ class Output:
         except (OSError, RuntimeError) as error:  # no descriptor is left, or no thread
             for descriptor in {reading, writing} - {-1}:
                 os.close(descriptor)
+            if pump is not None:
+                pump.close()
             say(f"the app's {stream.name} gets no tags, for it can't pass through kmetad: {error}")
             return None
         self._pumps.append(pump)
         return writing
 
-    def app_ended(self) -> None:
-        """What it has written may still wait for its first tags."""
-        self._hold_until = time.monotonic() + self._patience
+    def app_ended(self, seconds: float) -> None:
+        """What it has written may still wait for its first tags, so long at most."""
+        self._held_until = time.monotonic() + min(self._patience, seconds)
+
+    def held_until(self) -> float | None:
+        """When what an app that has ended has written waits no longer for its first tags; None if nothing does."""
+        return self._held_until if self.left() and not self._first_tags.there else None
+
+    def hold_no_longer(self) -> None:
+        """It goes without."""
+        self._first_tags.set()
+
+    def finish(self) -> None:
+        """Whoever else has the pipes of apps that have gone: pass on what is in them, and nothing more."""
+        self.hold_no_longer()
+        for pump in self._pumps:
+            pump.finish()
 
     def listen(self) -> None:
         """Take note of what pumps have rung for."""
@@ -106,12 +137,6 @@ class Output:
         """The streams to which apps have written what isn't passed on yet."""
         return [pump.stream.name for pump in self._pumps if not pump.done]
 
-    def due(self) -> float | None:
-        """Until when what is left of an app that has ended may wait for its first tags; None if nothing does."""
-        if self._settled or self._hold_until is None or time.monotonic() >= self._hold_until:
-            return None
-        return self._hold_until if self.left() else None
-
     def counts(self) -> dict[str, tuple[int, int, int, int]]:
         """Lines, bytes, tagged lines and lost bytes of each stream that has gone through here."""
         counted = {stream.name: stream.counts for stream in self._streams}
@@ -121,50 +146,48 @@ class Output:
             if counts.bytes
         }
 
+    def _forget_ended(self) -> None:
+        for pump in self._pumps:
+            if pump.done:
+                pump.close()
+        self._pumps = [pump for pump in self._pumps if not pump.done]
+
     # -- tags --------------------------------------------------------------------------
 
-    def tag(self, tags: Mapping[str, tuple[Any, ...]], complete: bool) -> None:
+    def tag(self, tags: Mapping[str, tuple[Any, ...]], knows_all: bool) -> None:
         """What lines that begin from here on carry: by stream, the values of ``splice.Tags``.
 
-        ``complete``: everybody who has something to say has said it. What a new daemon says before that
+        ``knows_all``: everybody who has something to say has said it. What a new daemon says before that
         would take tags away that are only on their way.
         """
-        if self._was_complete and not complete:
+        if self._knows_all and not knows_all:
             return
-        self._was_complete = complete
-        self.said = {**tags}
-        self._tag()
-        if complete:
-            self._settle()
+        made = {}
+        for name, values in tags.items():
+            from kmetad._supervisor.splice import Tags
 
-    def _tag(self) -> None:
+            made[name] = Tags(name, *values)  # before anything is changed: the daemon may send what it likes
+        self.tags = made
+        self._knows_all = knows_all
+        self._put_on()
+        if knows_all:
+            self._first_tags.set()
+
+    def _put_on(self) -> None:
         for stream in self._streams:
-            stream.wear(self.said.get(stream.name))
+            stream.tags = self.tags.get(stream.name)
+
+    # -- on the pumps' threads ----------------------------------------------------------
 
     def _wait_for_tags(self) -> None:
-        if self._settled:
-            return
-        if self._first.acquire(timeout=self._patience):
-            self._first.release()  # the other stream waits too
-        else:
-            self._settle()
+        if not self._first_tags.there:
+            self._first_tags.wait(self._patience)
             self._ring()
-
-    def _settle(self) -> None:
-        with self._settling:
-            if not self._settled:
-                self._settled = True
-                self._first.release()
 
     def _ring(self) -> None:
         """Wake the main thread: something has moved here."""
         if self._bell is not None:
             os.write(self._bell[1], b"!")
-
-
-def _is_taken(number: int, mode: str) -> bool:
-    """Whether a stream goes through here. One that the app finds closed has nothing inheritable in its place."""
-    return os.get_inheritable(number) and (mode == "force" or not os.isatty(number))
 
 
 def _enlarge(descriptor: int) -> None:

@@ -80,7 +80,7 @@ def _report(file: str, strict: bool, to: int) -> int:
     """The reading process: writes the settings, or says what is wrong. Answers its exit code."""
     try:
         tables = _tables(file)
-        values: dict[str, Any] = {"output": "tag"} if _names_tagger(tables or {}) else {}
+        values: dict[str, Any] = {"output": "unless-terminal"} if _names_tagger(tables or {}) else {}
         # A [run], a [daemon], or a fault of the file as a whole: the app waits for no other check.
         if strict or tables is None or "run" in tables or "daemon" in tables:
             from kmetad._config import load

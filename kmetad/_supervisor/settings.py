@@ -24,7 +24,7 @@ class Settings:
     start: str = "now"
     sync_timeout: float = 10.0
     output: str = "inherit"
-    """Or ``tag``: but for terminals; or ``force``: terminals too."""
+    """Its lines go straight on (``inherit``), or through here (``unless-terminal``, ``always``), to get tags."""
     first_tags_timeout: float = 2.0
 
     def __init__(self, values: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
@@ -51,6 +51,12 @@ def plain(config: Config) -> dict[str, Any]:
     values["stop_signal"] = int(run.stop_signal)
     if run.env:
         values["start"] = "after-sync"
-    tagging = any(plugin.use == TAGGER for plugin in config.plugins.values())
-    values["output"] = {"auto": "tag" if tagging else "inherit", "tag": "force"}.get(run.output, "inherit")
+    values["output"] = output(config)
     return values
+
+
+def output(config: Config) -> str:
+    """``Settings.output`` for what the TOML says. ``reading`` knows the same of a TOML that isn't checked yet."""
+    if config.run.output != "auto":
+        return {"tag": "always", "inherit": "inherit"}[config.run.output]
+    return "unless-terminal" if any(plugin.use == TAGGER for plugin in config.plugins.values()) else "inherit"

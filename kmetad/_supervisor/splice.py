@@ -1,7 +1,7 @@
 """Tags spliced into lines: a JSON object gets them behind its ``{``, without being parsed; text as it is asked for.
 
-Bytes go in as they are read and come out as they are to be written. Nothing of a line is
-kept but where its beginning leaves open whether it is an object.
+Bytes go in as they are read and come out as they are to be written. Of a line that hasn't ended
+nothing is kept, unless its beginning leaves open whether it is an object, or text is to become one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 LONGEST_HELD = 1 << 20
-"""Bytes of a line kept until it is known what it is; a longer one is text. To read it takes up to 27 times as many."""
+"""Bytes of a line that are kept until it is known what it is; reading them as JSON may take 27 times as many.
+
+A longer line is text, and where text becomes objects, several of them.
+"""
 
 _BLANK = b" \t\r"  # of JSON's white space, what a line can hold
 _OBJECT = b'{"'
@@ -39,7 +42,7 @@ class Tags:
         self.opened = b"{" + members + b"," * bool(members)  # and the object's own members follow
         self.empty = b"{" + members  # which is all there is in it
         self.begun = self.opened + b'"'
-        self.stream = b',"stream":"%b",' % stream.encode() + members + b"," * bool(members) + b'"message":'
+        self.envelope = b',"stream":"%b",' % stream.encode() + members + b"," * bool(members) + b'"message":'
 
 
 class Counts:
@@ -52,7 +55,7 @@ class Counts:
         self.tagged = 0
         """Lines with tags; the others passed untouched."""
         self.lost = 0
-        """Bytes that could not be written, tags among them."""
+        """Bytes that the kernel refused, tags among them: not those for which no reader is left."""
 
 
 class Splicer:
@@ -62,19 +65,19 @@ class Splicer:
         self._counts = counts
         self._inside = False
         """The next byte belongs to a line whose beginning was passed on."""
-        self._held: list[bytes] = []
-        """The beginning of a line of which it isn't known what it is."""
-        self._held_size = 0
+        self.held: list[bytes] = []
+        """What has come of a line of which it isn't known yet what it is; in no answer so far."""
+        self._size = 0
         self._until_newline = False
         """Only the whole of what is held can tell."""
 
     def feed(self, data: bytes, tags: Tags | None) -> list[bytes]:
         """What was read, never nothing. The lines that begin in it get ``tags``."""
         self._counts.bytes += len(data)
-        if self._held:
-            self._held.append(data)
-            self._held_size += len(data)
-            if self._until_newline and self._held_size <= LONGEST_HELD and b"\n" not in data:
+        if self.held:
+            self.held.append(data)
+            self._size += len(data)
+            if self._until_newline and self._size <= LONGEST_HELD and b"\n" not in data:
                 return []
             data = self._release()
         lines = BytesIO(data).readlines()  # a quarter of what split takes, or count
@@ -99,9 +102,9 @@ class Splicer:
 
     def end(self, tags: Tags | None) -> list[bytes]:
         """That was all: the last line has no newline."""
-        self._counts.lines += self._inside or bool(self._held)
+        self._counts.lines += self._inside or bool(self.held)
         self._inside = False
-        if not self._held:
+        if not self.held:
             return []
         line = self._release()
         made = line if tags is None else self._other(line, tags)
@@ -156,14 +159,14 @@ class Splicer:
         return _wrapped(line, tags) if tags.wraps else tags.prefix + line
 
     def _hold(self, last: bytes) -> None:
-        self._held.append(last)
-        self._held_size = len(last)
+        self.held.append(last)
+        self._size = len(last)
         self._until_newline = bool(last.lstrip(_BLANK)[1:].lstrip(_BLANK))
 
     def _release(self) -> bytes:
-        data = b"".join(self._held)
-        self._held.clear()
-        self._held_size = 0
+        data = b"".join(self.held)
+        self.held.clear()
+        self._size = 0
         self._until_newline = False
         return data
 
@@ -181,7 +184,7 @@ _decoder: Any = None
 
 
 def _is_object(line: bytes) -> bool:
-    """Whether a line is a JSON object (RFC 8259), and nothing else. One that is nested a thousand deep isn't."""
+    """Whether a line is a JSON object (RFC 8259), and nothing else. One that is too deep or too much to read isn't."""
     global _decoder
     if _decoder is None:
         from json import JSONDecoder  # most streams never need it
@@ -190,7 +193,7 @@ def _is_object(line: bytes) -> bool:
         _decoder = JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse)
     try:
         _decoder.decode(line.decode("utf-8"))
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, MemoryError):
         return False
     return True
 
@@ -209,4 +212,4 @@ def _wrapped(line: bytes, tags: Tags) -> bytes:
     at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ns // 10**9))
     message = dumps(text.decode("utf-8", "backslashreplace")).encode("ascii")
     moment = f"{at}.{ns // 1000 % 10**6:06d}Z".encode()
-    return b'{"time":"%b"%b%b}%b' % (moment, tags.stream, message, line[len(text) :])
+    return b'{"time":"%b"%b%b}%b' % (moment, tags.envelope, message, line[len(text) :])

@@ -102,8 +102,9 @@ class Supervisor:
         """Seconds until something is due; None if nothing is."""
         if self._ended:
             return 0.0
-        dues = [due for due in (self._deadline, self._daemon.due, self._app.output.due()) if due is not None]
-        return min(dues) - time.monotonic() if dues else None
+        dues = (self._deadline, self._daemon.due, self._app.output.held_until())
+        next_due = min((due for due in dues if due is not None), default=None)
+        return None if next_due is None else next_due - time.monotonic()
 
     def _step(self, info: signal.struct_siginfo | None) -> None:
         if info is not None and (info.si_signo != signals.CHLD or signals.was_sent(info)):
@@ -231,6 +232,8 @@ class Supervisor:
         number = max(0, -ended)
         code = 128 + number if number else ended
         self._app.ended()
+        # Half of the time at most: the plugins' on_stop has to come behind it.
+        self._app.output.app_ended(self._settings.drain_timeout / 2)
         self._daemon.tell("app_exited", code, number, self._app.starts)
         note = ""
         if self._asked_to_end:
@@ -268,11 +271,16 @@ class Supervisor:
         """In that phase: have all that is left end, and go on when it has."""
         if self._phase != DRAINING:
             return
+        output = self._app.output
         left = self._leftovers.ask(self._daemon.sessions)
         # What the app has written may still wait for the first tags, which are the daemon's.
-        if self._pause is None and not self._daemon.stopping and self._app.output.due() is None:
+        held_until = output.held_until()
+        if held_until is not None and time.monotonic() >= held_until:
+            output.hold_no_longer()
+            held_until = None
+        if self._pause is None and not self._daemon.stopping and held_until is None:
             self._stop_daemon()
-        if left or self._app.output.left():
+        if left or output.left():
             return
         if self._pause is not None or not self._daemon.pid:
             self._go_on()
@@ -280,6 +288,7 @@ class Supervisor:
     def _kill_rest(self) -> None:
         self._killed = True
         self._leftovers.kill(self._daemon.sessions, self._settings.drain_timeout)
+        self._app.output.finish()
         if self._pause is None and self._daemon.pid:
             waited = f"{self._settings.drain_timeout:g} s (run.drain_timeout)"
             say(f"the plugins did not stop within {waited}; the daemon is killed")
@@ -313,15 +322,23 @@ class Supervisor:
             how = f"was ended by {signals.name(-ended)}" if ended < 0 else f"exited with {ended}"
             self._daemon.start_later(f"the daemon {how}")
 
+    def _take_settings(self, settings: Settings) -> None:
+        """For the app's next start."""
+        if not settings.command:
+            settings.command = self._settings.command
+        passes, will_pass = (which.output != "inherit" for which in (self._settings, settings))
+        if self._app.pid and will_pass != passes and will_pass != (self._next_settings.output != "inherit"):
+            how = "lines get tags" if will_pass else "lines no longer pass through kmetad"
+            say(f"the app's {how} from its next start on: a process that runs keeps its output")
+        self._next_settings = settings
+
     def _hear(self, kind: str, values: tuple[Any, ...]) -> None:
         """What the daemon says (``kmetad._link``)."""
         if kind == "hello":
             self._variables.begin()
             self._tell_of_app()  # a daemon that has replaced itself doesn't know
         elif kind == "run":
-            self._next_settings = Settings(values[0], self._overrides)
-            if not self._next_settings.command:
-                self._next_settings.command = self._settings.command
+            self._take_settings(Settings(values[0], self._overrides))
         elif kind == "variable":
             self._variables.say(*values)
         elif kind == "environment":

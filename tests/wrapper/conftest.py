@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from kmetad.testing.kubelet import Volume
 from tests.wrapper.wrapped import OTHER, Wrapped, process_1
 
 
@@ -35,6 +36,25 @@ def toml(tmp_path: Path) -> Toml:
     """Makes the options of a configuration."""
     tmp_path.chmod(0o755)
     return Toml(tmp_path)
+
+
+LOGTAG = """
+[volumes.podinfo]
+path = "DIR/podinfo"
+
+[plugins.logtag]
+tags = { version = "metadata.labels['version']" }
+"""
+V1 = '{"pod":{"version":"v1"},'
+"""How an object begins that LOGTAG has tagged."""
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Volume:
+    """The volume of LOGTAG, with a version."""
+    made = Volume(tmp_path / "podinfo")
+    made.write(labels={"version": "v1"})
+    return made
 
 
 class CrashLoop:

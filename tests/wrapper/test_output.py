@@ -15,17 +15,10 @@ import pytest
 from kmetad.testing.kubelet import Volume
 from tests.cli import environment, eventually
 from tests.soak import lines
-from tests.wrapper.conftest import Toml
+from tests.wrapper.conftest import LOGTAG, V1, Toml
 from tests.wrapper.terminals import Terminal
 from tests.wrapper.wrapped import Wrapped, children, command_line, kmetad, own_lines, run, stat_of
 
-LOGTAG = """
-[volumes.podinfo]
-path = "DIR/podinfo"
-
-[plugins.logtag]
-tags = { version = "metadata.labels['version']" }
-"""
 FORCED = '[run]\noutput = "tag"\n' + LOGTAG
 NEVER = """
 [run]
@@ -47,15 +40,6 @@ class Plugin:
     def kmetad_log_tags(self, snapshot):
         return None
 """
-V1 = '{"pod":{"version":"v1"},'
-
-
-@pytest.fixture
-def volume(tmp_path: Path) -> Volume:
-    """The volume, with a version."""
-    made = Volume(tmp_path / "podinfo")
-    made.write(labels={"version": "v1"})
-    return made
 
 
 def test_each_stream_from_its_first_line_on(before: tuple[str, ...], toml: Toml, volume: Volume) -> None:
@@ -213,17 +197,6 @@ def test_a_full_disk(toml: Toml, volume: Volume) -> None:
     assert done.returncode == 3
 
 
-def test_nobody_reads_to_the_end(toml: Toml, volume: Volume) -> None:
-    """The rest is given up after drain_timeout, and that is said."""
-    read, write = os.pipe()
-    options = toml('[run]\ndrain_timeout = "300ms"\n' + LOGTAG)
-    with Wrapped(["head", "-c", "300000", "/dev/zero"], options=options, stdout=write) as wrapped:
-        os.close(write)
-        assert "nobody read all of the app's stdout" in wrapped.told("nobody read")
-        assert wrapped.wait() == 0
-    os.close(read)
-
-
 def test_first_tags_are_waited_for_only_so_long(toml: Toml, tmp_path: Path) -> None:
     """Then the lines go as they are."""
     (tmp_path / "never.py").write_text(NEVER_CODE)
@@ -273,4 +246,4 @@ def test_status_counts(toml: Toml, volume: Volume, tmp_path: Path) -> None:
 
 def test_lines_while_labels_change_and_daemons_die(tmp_path: Path) -> None:
     """Each once, in order, with a version that was current; ten million of them by ``make soak``."""
-    assert "all held" in lines.check(200_000, 20, 2, str(tmp_path))
+    lines.check(200_000, 20, 2, str(tmp_path))  # raises where one is missing

@@ -11,7 +11,7 @@ import re
 import threading
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakSet, finalize
 
 import kmetad
 from kmetad import Snapshot, Watch
@@ -31,7 +31,7 @@ _log = logging.getLogger("kmetad_logtag")
 
 
 class Follower:
-    """Keeps ``snapshot`` up to date on a daemon thread, until ``close``.
+    """Keeps ``snapshot`` up to date on a daemon thread, until ``close``, or until nobody has the follower any more.
 
     Waits ``patience`` seconds at most for the first reading. What goes wrong is logged once, and
     tried again; the last snapshot stays. A forked child gets a thread of its own.
@@ -39,34 +39,51 @@ class Follower:
 
     def __init__(self, volumes: Volumes = (), *, patience: float = PATIENCE) -> None:
         one = isinstance(volumes, (str, os.PathLike))
-        self._paths = (volumes,) if one else tuple(volumes)  # type: ignore[arg-type]
-        self.snapshot = Snapshot()
-        self._reported = False
-        self._start()
-        _followers.add(self)
-        self._ready.wait(patience)
+        self._following = _Following((volumes,) if one else tuple(volumes))  # type: ignore[arg-type]
+        self._following.start()
+        self._end = finalize(self, self._following.stop)
+        self._end.atexit = False  # the thread ends with the process by itself
+        self._following.ready.wait(patience)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What the Pod is now."""
+        return self._following.snapshot
 
     def close(self) -> None:
         """End the thread; the last snapshot stays."""
+        self._end()
+        self._following.thread.join(_JOIN)
+
+
+class _Following:
+    """What the thread holds, so that it doesn't hold the follower itself."""
+
+    def __init__(self, paths: tuple[str | os.PathLike[str], ...]) -> None:
+        self.snapshot = Snapshot()
+        self._paths = paths
+        self._reported = False
+
+    def start(self) -> None:
+        self.ready = threading.Event()
+        self._stopped = threading.Event()
+        self._watch: Watch | None = None
+        self.thread = threading.Thread(target=self._run, name="logtag", daemon=True)
+        self.thread.start()
+        _started.add(self)
+
+    def stop(self) -> None:
         self._stopped.set()
         watch = self._watch  # once: the thread may take it away
         if watch is not None:
             watch.stop()
-        self._thread.join(_JOIN)
 
-    def _start(self) -> None:
-        self._stopped = threading.Event()
-        self._ready = threading.Event()
-        self._watch: Watch | None = None
-        self._thread = threading.Thread(target=self._run, name="logtag", daemon=True)
-        self._thread.start()
-
-    def _start_in_child(self) -> None:
+    def start_in_child(self) -> None:
         if self._stopped.is_set():
             return
         # Never stopped or closed here: it shares its descriptors with the parent's.
         _inherited.append(self._watch)
-        self._start()
+        self.start()
 
     def _run(self) -> None:
         while not self._stopped.is_set():
@@ -74,7 +91,7 @@ class Follower:
                 self._follow()
             except Exception as error:  # a log call must not notice
                 self._report(error)
-            self._ready.set()
+            self.ready.set()
             self._stopped.wait(_RETRY)
 
     def _follow(self) -> None:
@@ -86,7 +103,7 @@ class Follower:
                 for batch in batches:
                     self.snapshot = batch.current
                     self._reported = False
-                    self._ready.set()
+                    self.ready.set()
             finally:
                 self._watch = None
 
@@ -96,13 +113,13 @@ class Follower:
             _log.warning("logtag.not_followed: %s: %s; tags stay as they are", type(error).__name__, error)
 
 
-_followers: WeakSet[Follower] = WeakSet()
+_started: WeakSet[_Following] = WeakSet()
 _inherited: list[Watch | None] = []
 
 
 def _after_fork() -> None:
-    for follower in list(_followers):
-        follower._start_in_child()
+    for following in list(_started):
+        following.start_in_child()
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -57,14 +57,24 @@ class Plugin:
     def simulate(self, batch: Batch) -> Iterable[str]:
         """What the lines would carry after a batch, for ``kmetad check --simulate``."""
         before, after = self.kmetad_log_tags(batch.previous), self.kmetad_log_tags(batch.current)
-        fields = {after.key: after.fields} if after.key else after.fields
-        yield "lines keep their tags" if before == after else f"lines get {dumps(fields)}"
+        fields = dict(after.fields)
+        shown = dumps({after.key: fields} if after.key else fields)
+        yield "lines keep their tags" if before == after else f"lines get {shown}"
 
     def advice(self, snapshot: Snapshot) -> Iterable[str]:
         """Tags that there is nothing for, and tags that ``match`` or ``watch.ignore`` keep from following."""
         for name, path in self._options.paths().items():
-            at = parse(path)
             if snapshot.get(path) is None:
                 yield f"tags: there is no {path} now, so lines go without {name}"
-            elif at.type != "resource" and not self._context.covers(at.type, at.key):
+            elif not self._follows(path, snapshot):
                 yield f"tags: {name} won't follow {path}, for match or watch.ignore leaves its changes out"
+
+    def _follows(self, path: str, snapshot: Snapshot) -> bool:
+        """Whether the changes of a field come here; of ``limits.cpu``, those of any container's."""
+        at = parse(path)
+        if at.type != "resource":
+            return self._context.covers(at.type, at.key)
+        keys = [f"{at.container}.{at.key}"]
+        if not at.container:
+            keys = [key for key in snapshot.resources if key.endswith(keys[0])]
+        return any(self._context.covers("resource", key) for key in keys)
