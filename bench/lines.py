@@ -17,6 +17,8 @@ from bench.process import footprint
 from kmetad.testing import Volume
 
 CAT, SED, MAWK, JQ, KMETAD = "cat", "GNU sed", "mawk", "jq -c", "kmetad run"
+STDERR = "its stderr"
+"""The app's standard error through kmetad, whose own log goes there too."""
 PATIENCE = 60.0
 """Seconds after which something is wrong."""
 _AT_ONCE = 1 << 17
@@ -93,7 +95,7 @@ def measure(rounds: int, singles: int, directory: str) -> Lines:
         name: {size: _file(home, name, line, size) for size in (_MEGABYTES, _OF_JQ)}
         for name, line in LINES.items()
     }
-    found = Lines([Throughput(lines, name) for lines in LINES for name in (*FILTERS, KMETAD)])
+    found = Lines([Throughput(lines, name) for lines in LINES for name in (*FILTERS, KMETAD, STDERR)])
     for throughput in found.throughputs:
         if throughput.filter in FILTERS and shutil.which(FILTERS[throughput.filter][0]) is None:
             throughput.fault = f"not installed: apt-get install {FILTERS[throughput.filter][0]}"
@@ -134,7 +136,7 @@ def _file(home: str, name: str, line: bytes, megabytes: int) -> str:
 def _once(name: str, lines: str, path: str, toml: str) -> float:
     """Seconds from the moment when the app may begin until the last byte has arrived."""
     size = os.path.getsize(path)
-    if name in (SED, MAWK, KMETAD):
+    if name not in (CAT, JQ):
         line = LINES[lines]
         size += size // len(line) * line.count(b'{"') * (len(MEMBERS) + 1)
     with _waiting(name, f'exec cat "{path}"', toml) as (_, out, begin):
@@ -170,7 +172,7 @@ def _waiting(
     """
     gate = f"{toml}.gate"
     os.mkfifo(gate)
-    probe = "echo '{\"probe\":1}'; " if name == KMETAD else ""
+    probe = "echo '{\"probe\":1}'; " if name in (KMETAD, STDERR) else ""
 
     def begin() -> float:
         with open(gate, "w") as go:  # waits until it's there
@@ -179,9 +181,10 @@ def _waiting(
         return begun
 
     try:
-        app = ["sh", "-c", f'{probe}read _ < "{gate}"; {script}']
-        with _stream(FILTERS.get(name), app, toml) as (first, out):
-            if name == KMETAD:
+        where = "exec >&2; " if name == STDERR else ""
+        app = ["sh", "-c", f'{where}{probe}read _ < "{gate}"; {script}']
+        with _stream(FILTERS.get(name), app, toml, stderr=name == STDERR) as (first, out):
+            if probe:
                 _expect(out, b'{%b,"probe":1}\n' % MEMBERS.encode())
             time.sleep(_SETTLING)
             yield first, out, begin
@@ -191,18 +194,19 @@ def _waiting(
 
 @contextmanager
 def _stream(
-    filter_: Sequence[str] | None, app: Sequence[str], toml: str
+    filter_: Sequence[str] | None, app: Sequence[str], toml: str, *, stderr: bool = False
 ) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """An app before its filter (None: in kmetad): the first process, with a pipe to it, and where all arrives."""
     environ = {**os.environ, "LC_ALL": "C"}
     command = app if filter_ else [*kmetad_command(), "run", "-c", toml, "--", *app]
-    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ)]
+    to = {"stderr" if stderr else "stdout": subprocess.PIPE}
+    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, env=environ, **to)]
     if filter_:
         out = processes[0].stdout
         processes.append(subprocess.Popen(filter_, stdin=out, stdout=subprocess.PIPE, env=environ))
         assert out is not None
         out.close()
-    first, out = processes[0], processes[-1].stdout
+    first, out = processes[0], processes[-1].stderr if stderr else processes[-1].stdout
     assert first.stdin is not None
     assert out is not None
     with out:

@@ -9,7 +9,7 @@ from bench.contenders import KMETAD, OBSERVER
 from bench.idle import Idle
 from bench.install import Installed
 from bench.latency import Figures, Scenario, yardstick
-from bench.lines import CAT, JQ, LINES, MAWK, SED, Lines
+from bench.lines import CAT, JQ, LINES, MAWK, SED, STDERR, Lines
 from bench.lines import KMETAD as TAGGER
 from bench.start import PASS, Start
 from bench.start import yardstick as yardstick_of_starts
@@ -100,7 +100,7 @@ def idle_table(rows: Iterable[Idle], seconds: float) -> str:
 
 def lines_table(lines: Lines) -> str:
     """What each filter passes on, a line each kind of line; and what a single one waits."""
-    names = (CAT, SED, MAWK, JQ, TAGGER)
+    names = (CAT, SED, MAWK, JQ, TAGGER, STDERR)
     rows = [("MB/s in (x cat)", *names)]
     for kind in LINES:
         cat = lines.of(kind, CAT)

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 import kmetad
+from kmetad import LogTags, hookimpl
+from kmetad._config import parse
 from kmetad._daemon import advice
 from kmetad.metadata import Resource, Snapshot
 from kmetad.quantity import Quantity
@@ -168,3 +170,30 @@ class Plugin:
         assert daemon.end() == 0
     finally:
         daemon.close()
+
+
+class ForAnApp:
+    """A plugin that fills the app's environment, and tags its lines."""
+
+    @hookimpl
+    def kmetad_app_env(self, snapshot: Snapshot) -> dict[str, str]:
+        """Nothing."""
+        return {}
+
+    @hookimpl
+    def kmetad_log_tags(self, snapshot: Snapshot) -> LogTags:
+        """Nothing."""
+        return LogTags({})
+
+
+def test_plugins_and_keys_that_need_an_app() -> None:
+    """Where none is wrapped, each is said to do nothing."""
+    config = parse("[run]\nstart = 'after-sync'\n", "kmetad.toml").config
+    told = advice.of_no_app(config, [Host(ForAnApp).instance, Host(Silent).instance])
+    assert [sentence.partition(", ")[0] for sentence in told] == [
+        "plugins.test has variables for the app (kmetad_app_env)",
+        "plugins.test has tags for the app's log lines (kmetad_log_tags)",
+        "run.start can't do anything",
+    ]
+    assert all("`kmetad run -- CMD`" in sentence for sentence in told)
+    assert advice.of_no_app(parse("", "kmetad.toml").config, [Host(Silent).instance]) == []

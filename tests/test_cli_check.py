@@ -19,6 +19,15 @@ class Plugin:
         return {}
 """
 
+TAGGER = """\
+from kmetad import LogTags, hookimpl
+
+class Plugin:
+    @hookimpl
+    def kmetad_log_tags(self, snapshot):
+        return LogTags({})
+"""
+
 PLUGIN = """\
 import msgspec
 from kmetad import hookimpl
@@ -61,6 +70,7 @@ class Setup:
         self.volume.write(labels={"app": "web"}, annotations={}, files={"cpu_limit": "500"})
         (root / "greeter.py").write_text(PLUGIN)
         (root / "filler.py").write_text(FILLER)
+        (root / "tagger.py").write_text(TAGGER)
         (root / "bare.py").write_text(BARE)
         for file in root.glob("*.py"):
             file.chmod(0o644)
@@ -258,6 +268,18 @@ def test_an_app_is_known(setup: Setup) -> None:
     assert (code, err) == (0, "")
     assert "send SIGHUP to the app" in out
     assert "b        calls kmetad_app_env" in out
+
+
+def test_tags_that_reach_no_line(setup: Setup) -> None:
+    """Nothing but logtag makes the app's output pass by unasked."""
+    tagger = f'[plugins.tagger]\npath = "{setup.root}/tagger.py"\n'
+    setup.write(tagger)
+    code, _, err = setup.check()
+    assert code == 0
+    assert "plugins.tagger has tags for the app's log lines (kmetad_log_tags)" in err
+    setup.write('[run]\noutput = "tag"\n' + tagger)
+    assert "kmetad_log_tags" not in setup.check()[2]
+    assert "tagger   calls kmetad_log_tags" in setup.check("--simulate", "label:a=b")[1]
 
 
 def test_reload_says_what_it_would_run(setup: Setup) -> None:

@@ -136,6 +136,15 @@ def test_a_plugin_that_fails(setup: Setup) -> None:
     assert "were not ready within" in done.stderr
 
 
+def test_tags_are_for_those_who_stay(setup: Setup) -> None:
+    """Nobody is left who could put them into lines, and that is said."""
+    setup.volume.write(labels={"app": "web"}, annotations={"note": "x"})
+    setup.write("[plugins.logtag]\ntags = { app = \"metadata.labels['app']\" }\n")
+    done = setup.once("echo", "{}")
+    assert (done.stdout, done.returncode) == ("{}\n", 0)
+    assert done.stderr.startswith("kmetad: plugins.logtag: the app's lines get no tags")
+
+
 def test_it_is_replaced(setup: Setup) -> None:
     """The process becomes the command: same pid, no thread, no child; as a shell's exec leaves it."""
     setup.volume.write(labels={"app": "web"}, annotations={"note": ""})

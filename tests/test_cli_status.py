@@ -26,7 +26,16 @@ from kmetad._cli import status_form, status_text
 from kmetad._daemon.places import NAME, places, reach
 from kmetad._daemon.status import plain
 from kmetad.metadata import SourceState, SourceStatus
-from kmetad.status import AppStatus, ConfigStatus, Fault, LaneState, LaneStatus, StateStatus, Status
+from kmetad.status import (
+    AppStatus,
+    ConfigStatus,
+    Fault,
+    LaneState,
+    LaneStatus,
+    StateStatus,
+    Status,
+    StreamStatus,
+)
 from tests.cli import DEADLINE, environment, inside
 from tests.test_packaging import ROOT
 from tests.unprivileged import as_nobody
@@ -60,7 +69,7 @@ STATUS = Status(
         LaneStatus("late", "parked", generation=6, attempt=5, faults=5),
         LaneStatus("crasher", "set-aside", crashes=3),
     ),
-    app=AppStatus(15, 2),
+    app=AppStatus(15, 2, {"stdout": StreamStatus(10, 2000, 8), "stderr": StreamStatus(3, 60, 0, 20)}),
     state=StateStatus("/var/lib/kmetad", "No space left on device"),
 )
 
@@ -73,6 +82,8 @@ config  /etc/kmetad/kmetad.toml
         newer version refused: kmetad.toml:3: a typo
 state   /var/lib/kmetad: No space left on device
 app     process 15, starts: 2
+stdout  10 lines (2000 bytes), 8 tagged, 2 untouched
+stderr  3 lines (60 bytes), 0 tagged, 3 untouched; 20 bytes lost
 
 SOURCE    STATUS   FAULTS  ERROR
 podinfo   healthy  0

@@ -68,6 +68,20 @@ class Plugin:
     def kmetad_on_stop(self):
         self.log.info("stop")
 """
+TAGGING = """
+from kmetad import LogTags, Skip, hookimpl
+
+class Plugin:
+    @hookimpl
+    def kmetad_on_change(self, batch):
+        raise Skip("nothing to do")
+
+    @hookimpl
+    def kmetad_log_tags(self, snapshot):
+        return LogTags({"version": snapshot.labels["version"] * (20_000 if "huge" in snapshot.labels else 1)})
+"""
+TAGS = '[plugins.tagging]\npath = "DIR/tagging.py"\nlane.retry = { initial = "1ms", max = "1ms" }\n'
+
 ONE = PODINFO + '[plugins.asking]\npath = "DIR/asking.py"\nlane.retry = { initial = "1ms", max = "1ms" }\n'
 
 Start = Callable[..., Supervised]
@@ -79,6 +93,7 @@ def daemon(tmp_path: Path) -> Iterator[Start]:
     started: list[Supervised] = []
     tmp_path.chmod(0o755)
     (tmp_path / "asking.py").write_text(ASKING)
+    (tmp_path / "tagging.py").write_text(TAGGING)
 
     def start(toml: str, *arguments: str, **environ: str) -> Supervised:
         started.append(Supervised(tmp_path, toml, *arguments, **environ))
@@ -184,6 +199,53 @@ def test_a_fault_of_app_env_fails_the_delivery(daemon: Start, volume: Volume) ->
     volume.label("version", "3")
     kmetad.hear("environment")
     assert kmetad.variables["FROM_PLUGIN"] == "3"
+
+
+def tags_of(kmetad: Supervised) -> bytes:
+    """The next tags of standard output that it says, where all have spoken."""
+    tags, knows_all = kmetad.hear("tags")
+    assert knows_all
+    return bytes(tags["stdout"][0])
+
+
+def test_tags_of_lines(daemon: Start, volume: Volume) -> None:
+    """After ``on_start`` and each delivery, skipped ones too; what is too much is refused, once, and fails nothing."""
+    kmetad = daemon('[run]\noutput = "tag"\n' + PODINFO + TAGS)
+    assert tags_of(kmetad) == b'"pod":{"version":"1"}'
+    volume.label("version", "2")
+    assert tags_of(kmetad) == b'"pod":{"version":"2"}'
+    volume.update(labels={"huge": "", "version": "3"})
+    refused = kmetad.line("log_tags.refused")
+    assert "all tags take 20020 bytes in each line, and no more than 16384 are allowed" in refused["fault"]
+    volume.label("other", "")
+    volume.update(labels={"huge": None, "version": "4"})
+    assert tags_of(kmetad) == b'"pod":{"version":"4"}'
+    kmetad.say("stop", 5.0)
+    assert kmetad.wait() == 0
+    events = [line["event"] for line in kmetad.lines]
+    assert (events.count("log_tags.refused"), events.count("plugin.raised")) == (1, 0)
+
+
+def test_a_fault_of_log_tags_fails_the_delivery(daemon: Start, volume: Volume) -> None:
+    """It is tried again, and lines go on with the tags of before."""
+    kmetad = daemon('[run]\noutput = "tag"\n' + PODINFO + TAGS)
+    tags_of(kmetad)
+    volume.label("version", None)
+    raised = kmetad.line("plugin.raised")
+    assert (raised["hook"], raised["error"]) == ("on_change", "KeyError: 'version'")
+    volume.label("version", "3")
+    assert tags_of(kmetad) == b'"pod":{"version":"3"}'
+
+
+@pytest.mark.parametrize(("output", "advised"), [("auto", True), ("inherit", True), ("tag", False)])
+def test_tags_that_reach_no_line(output: str, advised: bool, daemon: Start, volume: Volume) -> None:
+    """It is said at the start."""
+    kmetad = daemon(f'[run]\noutput = "{output}"\n' + PODINFO + TAGS)
+    kmetad.line("source.watched", source="podinfo")
+    kmetad.say("stop", 5.0)
+    assert kmetad.wait() == 0
+    advice = [line["advice"] for line in kmetad.lines if line["event"] == "config.advice"]
+    assert any("kmetad_log_tags" in sentence for sentence in advice) is advised
 
 
 def test_signals_are_asked_for(daemon: Start, volume: Volume) -> None:

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from fcntl import F_SETPIPE_SZ, fcntl
 
 import pytest
 
@@ -109,6 +110,25 @@ def test_too_much_to_read_is_text(pipe: tuple[int, int], monkeypatch: pytest.Mon
     pumped.write(b'{ "b": 1}\n{"c":1}\n')
     pumped.end()
     assert os.read(reading, 100) == b'{ "b": 1}\n{"a":1,"c":1}\n'
+
+
+def test_all_that_an_app_has_left_behind(pipe: tuple[int, int]) -> None:
+    """However much its pipe holds, and whoever else has it."""
+    reading, writing = pipe
+    pumped = Pumped(writing, None)
+    size = fcntl(pumped.app, F_SETPIPE_SZ, 1 << 20)
+    data = bytes(size)
+    pumped.write(data)
+    pumped.pump.finish()
+    came = b""
+    while len(came) < len(data):
+        came += os.read(reading, 1 << 16)
+    eventually(lambda: pumped.pump.done)
+    with pytest.raises(BrokenPipeError):
+        pumped.write(b"more")
+    os.close(pumped.app)
+    pumped.pump.close()
+    assert came == data
 
 
 def test_where_writing_would_block(pipe: tuple[int, int]) -> None:

@@ -71,9 +71,10 @@ def of_readme(language: str) -> list[str]:
 
 
 def configuration_of(block: Block) -> str:
-    """The TOML that a block is about: the one under the same heading, else README.md's."""
+    """The TOML that a block is about: the one under the same heading, else README.md's; behind that if it adds to it."""
     beside = [other for other in BLOCKS if (other.file, other.title) == (block.file, block.title)]
-    return next((other.text for other in beside if other.language == "toml"), of_readme("toml")[0])
+    found = next((other.text for other in beside if other.language == "toml"), "")
+    return found if "[volumes" in found else of_readme("toml")[0] + found
 
 
 def containers(spec: dict[str, Any]) -> list[dict[str, Any]]:
@@ -209,7 +210,12 @@ def test_timeouts_of_the_manifest_add_up() -> None:
 def test_defaults_are_the_real_ones() -> None:
     """A default in parentheses is that of the configuration."""
     told = re.findall(r"`(\w+_timeout)` \((\w+)\)", RUNNING.read_text())
-    assert {name for name, _ in told} == {"drain_timeout", "stop_timeout", "sync_timeout"}
+    assert {name for name, _ in told} == {
+        "drain_timeout",
+        "first_tags_timeout",
+        "stop_timeout",
+        "sync_timeout",
+    }
     for name, default in told:
         assert getattr(Run(), name) == parse_duration(default), name
 
@@ -257,7 +263,11 @@ def _follow(pod: Pod, command: str, shown: str) -> str:
 @pytest.mark.timeout(30)  # seconds: what is waited for may never come
 @each("python")
 def test_programs_run(block: Block, pod: Pod) -> None:
-    """A plugin is told of a changed label by the daemon; any other program sees the change by itself."""
+    """A plugin is told of a changed label by the daemon, any other program sees it by itself, or says what it says."""
+    if says := re.search(r"  # (.+)\n\Z", block.text):
+        out, err = pod.start(sys.executable, "-c", pod.here(block.text)).communicate(timeout=20)
+        assert out + err == f"{says[1]}\n"
+        return
     if "class Plugin" in block.text:
         table = next(text for text in of_readme("toml") if "levels.py" in text)
         with pod.toml.open("a") as toml:

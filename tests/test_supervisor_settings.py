@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import marshal
+import tomllib
 from typing import Any
 
 import pytest
 
 from kmetad._config import Config, parse
-from kmetad._supervisor.settings import NAMES, Settings, plain
+from kmetad._supervisor import reading
+from kmetad._supervisor.settings import NAMES, Settings, output, plain
 
 
 def values(settings: Settings) -> dict[str, Any]:
@@ -55,3 +57,24 @@ def test_the_command_line_rewrites_signal_by_signal(given: dict[int, int], expec
     settings = Settings({"rewrite_signals": {15: 3}}, {"rewrite_signals": given, "command": ("x",)})
     assert settings.rewrite_signals == expected
     assert settings.command == ("x",)
+
+
+@pytest.mark.parametrize(
+    ("toml", "expected"),
+    [
+        ("", "inherit"),
+        ("[plugins.logtag]\n", "unless-terminal"),
+        ("[plugins.tags]\nuse = 'logtag'\n", "unless-terminal"),
+        ("[plugins.logtag]\nuse = 'reload'\n", "inherit"),
+        ("[plugins.logtag]\npath = '/etc/own.py'\n", "inherit"),
+        ("[plugins.logtag]\nmodule = 'own'\n", "inherit"),
+        ("[plugins.tags]\n", "inherit"),
+        ("[run]\noutput = 'tag'\n", "always"),
+        ("[run]\noutput = 'inherit'\n[plugins.logtag]\n", "inherit"),
+    ],
+)
+def test_where_the_lines_go(toml: str, expected: str) -> None:
+    """By the checked configuration; without a ``[run]`` in it, the same by what is unchecked yet."""
+    assert output(parse(toml, "kmetad.toml").config) == expected
+    if "[run]" not in toml:
+        assert reading._names_tagger(tomllib.loads(toml)) is (expected != "inherit")

@@ -88,6 +88,22 @@ def test_too_much() -> None:
     assert len(told) == 2
 
 
+def test_there_is_room_again() -> None:
+    """What was refused counts as soon as there is, unless something else was given since."""
+    tagging, told = said("a", "b")
+    most = "y" * (LONGEST - 100)
+    tagging.take("a", LogTags({"x": most}, streams=("stdout",)))
+    tagging.take("b", LogTags({"y": "1"}, streams=("stdout",)))
+    assert tagging.take("b", LogTags({"y": most}, streams=("stdout",)))
+    assert told[-1][0]["stdout"][0].endswith(b'"y":"1"}')
+    tagging.take("a", LogTags({"x": "1"}, streams=("stdout",)))
+    assert told[-1][0]["stdout"][0].endswith(most.encode() + b'"}')
+    assert tagging.take("a", LogTags({"x": most}, streams=("stdout",)))
+    tagging.take("a", LogTags({"x": "2"}, streams=("stdout",)))
+    tagging.take("b", None)
+    assert told[-1][0]["stdout"][0] == b'"pod":{"x":"2"}'
+
+
 @pytest.mark.parametrize(
     ("given_", "error"),
     [
@@ -95,6 +111,11 @@ def test_too_much() -> None:
         ({"fields": {"a": []}}, TypeError),
         ({"fields": {}, "streams": ("stdin",)}, ValueError),
         ({"fields": {}, "text": "xml"}, ValueError),
+        ({"fields": {"a": 1 << 63}}, ValueError),
+        ({"fields": {1: "a"}}, TypeError),
+        ({"fields": ["a"]}, TypeError),
+        ({"fields": {"a": b"x"}}, TypeError),
+        ({"fields": {}, "key": b"pod"}, TypeError),
     ],
 )
 def test_what_no_line_can_carry(given_: dict[str, Any], error: type[Exception]) -> None:
@@ -103,12 +124,29 @@ def test_what_no_line_can_carry(given_: dict[str, Any], error: type[Exception]) 
         LogTags(**given_)
 
 
+def test_what_its_maker_changes_later_is_nobody_s() -> None:
+    """Rendered again for another's sake, it is what it was."""
+    tagging, told = said("a", "b")
+    fields: dict[str, Any] = {"x": "1"}
+    tagging.take("a", LogTags(fields))
+    fields["x"] = object()
+    tagging.take("b", LogTags({"y": "2"}))
+    assert told[-1][0]["stdout"][0] == b'"pod":{"x":"1","y":"2"}'
+
+
+def test_bytes_that_were_no_utf_8() -> None:
+    """Some stores refuse half a surrogate pair."""
+    rendered = render([LogTags({"a\udcff": "b\udcff"}, key="c\udcff")])
+    assert rendered["stdout"][0] == b'"c\\ufffd":{"a\\ufffd":"b\\ufffd"}'
+
+
 @given(FIELDS, st.sampled_from(["", "pod", "a\nb", "\udcff"]), st.sampled_from(["prefix", "json"]))
 def test_no_value_forges_a_line(fields: dict[str, Any], key: str, text: Any) -> None:
     """Whatever somebody patches into the Pod: one line stays one, and an object stays an object."""
     rendered = render([LogTags(fields, key=key, text=text)])
     for stream, values in rendered.items():
-        out = b"".join(Splicer(Counts()).feed(b'{"own":1}\nwords\n', Tags(stream, *values)))
+        (made,) = Splicer(Counts()).feed(b'{"own":1}\nwords\n', Tags(stream, *values))
+        out = b"".join(made)
         assert out.isascii()
         first, second, rest = out.split(b"\n")
         assert not rest

@@ -40,6 +40,8 @@ class Tagging:
         self._patience.daemon = True
         self._given: dict[str, LogTags | None] = dict.fromkeys(instances)
         self._rendered: Rendered = {}
+        self._refused: dict[str, LogTags | None] = {}
+        """What an instance has given, and there was no room for."""
         self._awaited: set[str] = set()
         self._said: tuple[Rendered, bool] | None = None
         self._lock = threading.Lock()
@@ -59,16 +61,27 @@ class Tagging:
     def take(self, instance: str, tags: LogTags | None) -> str:
         """What an instance gives from now on. Answers why it was refused, and what it gave before stays; or nothing."""
         with self._lock:
-            given = {**self._given, instance: tags}
-            rendered = render(tags for tags in given.values() if tags is not None)
-            size = max((len(members) + len(prefix) for members, _, prefix in rendered.values()), default=0)
             self._awaited.discard(instance)
-            if size <= LONGEST:
-                self._given, self._rendered = given, rendered
+            self._refused.pop(instance, None)
+            size = self._try(instance, tags)
+            if size > LONGEST:
+                self._refused[instance] = tags
+            for other, refused in [*self._refused.items()]:  # there may be room for it now
+                if other != instance and self._try(other, refused) <= LONGEST:
+                    del self._refused[other]
             self._tell()
         if size <= LONGEST:
             return ""
         return f"with them all tags take {size} bytes in each line, and no more than {LONGEST} are allowed"
+
+    def _try(self, instance: str, tags: LogTags | None) -> int:
+        """Let these be an instance's, unless all together are too much then. Answers how many bytes they are."""
+        given = {**self._given, instance: tags}
+        rendered = render(tags for tags in given.values() if tags is not None)
+        size = max((len(members) + len(prefix) for members, _, prefix in rendered.values()), default=0)
+        if size <= LONGEST:
+            self._given, self._rendered = given, rendered
+        return size
 
     def _wait_no_longer(self) -> None:
         with self._lock:

@@ -48,20 +48,20 @@ class Daemon:
 
     def start(self) -> None:
         """Start it. Where that fails, it is tried again later."""
-        import socket
-
         self.due = None
         self._started = time.monotonic()
         ours: socket.socket | None = None
         try:
+            import socket
+
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
                 signals.announce(ours.fileno())
                 self.pid = self._spawn(theirs.fileno())
-        except OSError as error:
+        except (OSError, ImportError) as error:  # the latter where no descriptor is left
             if ours is not None:
                 ours.close()
-            self.start_later(f"the daemon can't be started: {error.strerror}")
+            self.start_later(f"the daemon can't be started: {error}")
             return
         self._link = ours
         # The number of a session that has ended may come round again as one of the app's.

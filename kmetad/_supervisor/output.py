@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from stat import S_ISSOCK
 
 from kmetad._supervisor import signals
 from kmetad._supervisor.firsttags import FirstTags
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 _BUFFER = 1 << 18
 """Bytes that a pipe is asked to hold. All pipes of a user share a limit, on the whole node (pipe(7))."""
-_F_SETPIPE_SZ, _F_GETPIPE_SZ = 1031, 1032
 _STDOUT, _STDERR = 1, 2
 
 
@@ -65,12 +65,7 @@ class Output:
         stdout, stderr = self._streams
         if mode == "unless-terminal" and os.isatty(stdout.number):
             return []  # whoever sits there reads what the app says, and stderr between its lines
-        taken = [
-            stream
-            for stream in self._streams
-            # One that the app finds closed has nothing inheritable in its place.
-            if os.get_inheritable(stream.number) and (mode == "always" or not os.isatty(stream.number))
-        ]
+        taken = [stream for stream in self._streams if _can_pass(stream.number, mode)]
         if taken == [stdout, stderr] and stdout.shared:
             # In one pipe, what is written to both keeps its order.
             return [(stdout, (stdout.number, stderr.number))]
@@ -79,10 +74,11 @@ class Output:
     def _make_streams(self) -> None:
         from kmetad._supervisor.pump import Stream  # most apps need none
 
+        bell = os.pipe()
+        signals.announce(bell[0])
+        self._bell = bell
         same = os.path.samestat(os.fstat(_STDOUT), os.fstat(_STDERR))
         self._streams = (Stream(_STDOUT, "stdout", shared=same), Stream(_STDERR, "stderr", shared=True))
-        self._bell = os.pipe()
-        signals.announce(self._bell[0])
         self._put_on()
 
     def _pipe_to(self, stream: Stream) -> int | None:
@@ -190,12 +186,24 @@ class Output:
             os.write(self._bell[1], b"!")
 
 
+def _can_pass(number: int, mode: str) -> bool:
+    """Whether a stream of this process can be the app's with a pump before it."""
+    if not os.get_inheritable(number):
+        return False  # the app finds it closed: there is something of kmetad's in its place
+    if S_ISSOCK(os.fstat(number).st_mode):
+        import socket
+
+        with socket.socket(fileno=os.dup(number)) as theirs:
+            return theirs.type == socket.SOCK_STREAM  # in any other, each write is a message
+    return mode == "always" or not os.isatty(number)
+
+
 def _enlarge(descriptor: int) -> None:
     """A pipe's buffer, where it is one and the kernel doesn't mind."""
-    import fcntl
+    from fcntl import F_GETPIPE_SZ, F_SETPIPE_SZ, fcntl
 
     try:
-        if fcntl.fcntl(descriptor, _F_GETPIPE_SZ) < _BUFFER:
-            fcntl.fcntl(descriptor, _F_SETPIPE_SZ, _BUFFER)
+        if fcntl(descriptor, F_GETPIPE_SZ) < _BUFFER:
+            fcntl(descriptor, F_SETPIPE_SZ, _BUFFER)
     except OSError:
         pass

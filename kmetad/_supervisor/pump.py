@@ -5,20 +5,24 @@ from __future__ import annotations
 import _thread
 import os
 import select
+from fcntl import F_GETPIPE_SZ, fcntl, ioctl
+from stat import S_ISFIFO
+from sys import byteorder
+from termios import FIONREAD
 
 from kmetad._supervisor.messages import say
 from kmetad._supervisor.splice import Counts, Splicer, Tags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
+
+    from kmetad._supervisor.splice import Buffers
 
 AT_ONCE = 1 << 17
 """Bytes that are read at once. With tags they grow, and what is written shall fit into a pipe's buffer."""
-_LAST = 1 << 18
-"""Bytes that are still read of a pipe whose app has gone: it holds no more of the app's."""
-_ATOMIC = select.PIPE_BUF
-"""Bytes that go into a pipe in one piece, whoever else writes to it (pipe(7))."""
+_OTHERS = 1 << 14
+"""Bytes that others may write to the same pipe between a look at it and a write."""
 
 _GONE = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
@@ -57,6 +61,7 @@ class Pump:
         self._source = source
         self._first = first
         self._moved = moved
+        self._in_pieces = stream.shared and S_ISFIFO(os.fstat(stream.number).st_mode)
         self._finishing = False
         self._nudge = os.eventfd(0)
         self._reported = False
@@ -90,25 +95,29 @@ class Pump:
 
     def _pump(self) -> None:
         splicer = Splicer(self.stream.counts)
-        for data in self._read():
-            self._write(self._spliced(splicer, data))
-        self._write(self._spliced(splicer, b""))
+        for data, more in self._read():
+            self._pass_on(data, splicer, splicer.feed(data, self.stream.tags, more=more))
+        self._pass_on(b"", splicer, splicer.end(self.stream.tags))
 
-    def _read(self) -> Iterator[bytes]:
-        """What comes, until nobody has the pipe any more, or nobody who counts. Raises BrokenPipeError."""
+    def _read(self) -> Iterator[tuple[bytes, bool]]:
+        """What comes, and whether there is surely more of it; until nobody has the pipe any more, or nobody who counts.
+
+        Where there was more, and then isn't, that is said, too. Raises BrokenPipeError.
+        """
         to = self.stream.number
         poll = select.poll()
         poll.register(self._source, select.POLLIN)
         poll.register(self._nudge, select.POLLIN)
-        if _is_pipe(to):
-            poll.register(to, 0)  # its reader's end is all there is to hear of
-        begun = False
-        line = b""  # the beginning of one, whose end is surely in the pipe
-        left = _LAST
-        while left > 0:
-            events = dict(poll.poll(0 if line or self._finishing else None))
+        if _tells_of_its_reader(to):
+            poll.register(to, 0)
+        begun = more = False
+        left: int | None = None
+        while left is None or left > 0:
+            events = dict(poll.poll(0 if more or self._finishing else None))
             if events.get(to, 0) & _GONE:
                 raise BrokenPipeError
+            if self._finishing and left is None:
+                left = fcntl(self._source, F_GETPIPE_SZ)  # it holds no more of the app's
             if self._source in events:
                 data = os.read(self._source, AT_ONCE)
                 if not data:
@@ -116,41 +125,37 @@ class Pump:
                 if not begun:
                     begun = True
                     self._first()
-                if self._finishing:
+                if left is not None:
                     left -= len(data)
-                cut = data.rfind(b"\n") + 1
-                if self.stream.shared and len(data) == AT_ONCE and cut:
-                    yield line + data[:cut]
-                    line = data[cut:]
-                else:
-                    yield line + data
-                    line = b""
-            elif line:  # its end isn't there: then it has to go without
-                yield line
-                line = b""
+                more = len(data) == AT_ONCE
+                yield data, more
+            elif more:
+                more = False
+                yield b"", more
             elif self._finishing:
                 break
-        if line:
-            yield line
 
-    def _spliced(self, splicer: Splicer, data: bytes) -> Sequence[bytes]:
-        """What is to be written for what was read (nothing: at the end). Whatever goes wrong, only tags are lost."""
+    def _pass_on(self, data: bytes, splicer: Splicer, answers: Iterable[Buffers]) -> None:
+        """Write what was read as the splicer has it. Whatever goes wrong, only tags are lost."""
         if self._untagged:
-            return [data]
-        held = [*splicer.held]
+            self._write([data])
+            return
         try:
-            tags = self.stream.tags
-            return splicer.feed(data, tags) if data else splicer.end(tags)
+            for buffers in answers:
+                self._write(buffers)
+        except BrokenPipeError:
+            raise
         except Exception as error:  # such as no memory for a line
             self._untagged = True
             what = f"the app's {self.stream.name} goes on without tags"
             say(f"this is a fault of kmetad, please report it; {what}: {error!r}")
-            return [*held, data]
+            for held in splicer.held:
+                self._write([held])
 
-    def _write(self, buffers: Sequence[bytes]) -> None:
+    def _write(self, buffers: Buffers) -> None:
         """Write all, however long the reader takes."""
-        if self.stream.shared:
-            for lines in _in_pieces(b"".join(buffers)):
+        if self._in_pieces:
+            for lines in _in_pieces(b"".join(buffers), self.stream.number):
                 self._write_all([lines])
         else:
             self._write_all([buffer for buffer in buffers if buffer])
@@ -180,21 +185,33 @@ class Pump:
                 left[0] = memoryview(left[0])[written:]
 
 
-def _in_pieces(data: bytes) -> Iterator[memoryview]:
-    """As many whole lines together as go into a pipe in one piece; a longer line by itself."""
+def _in_pieces(data: bytes, pipe: int) -> Iterator[memoryview]:
+    """Whole lines, as many together as surely go into a pipe in one piece; a longer line by itself."""
     view = memoryview(data)
     begin = 0
     while begin < len(data):
-        end = data.rfind(b"\n", begin, begin + _ATOMIC) + 1
-        if not end:
-            end = data.find(b"\n", begin) + 1 or len(data)
+        size = _room(pipe)
+        end = len(data)
+        if end - begin > size:
+            end = data.rfind(b"\n", begin, begin + size) + 1 or data.find(b"\n", begin) + 1 or len(data)
         yield view[begin:end]
         begin = end
 
 
-def _is_pipe(descriptor: int) -> bool:
-    """Whether it is a pipe without a name: no reader ever comes again to one that has none left (pipe(7))."""
+def _room(pipe: int) -> int:
+    """Bytes that go into a pipe in one piece: so few by definition (pipe(7)), and more while it holds little.
+
+    Of two pages of it that follow each other, one at least is more than half full (fs/pipe.c: what fits into
+    the last one is added to it). The rest is for what others write at this moment.
+    """
+    held = bytearray(4)
+    ioctl(pipe, FIONREAD, held)
+    return max(select.PIPE_BUF, fcntl(pipe, F_GETPIPE_SZ) - 2 * int.from_bytes(held, byteorder) - _OTHERS)
+
+
+def _tells_of_its_reader(descriptor: int) -> bool:
+    """Whether it has one reader, who may go and never comes again. A pipe with a name may get another (fifo(7))."""
     try:
-        return os.readlink(f"/proc/self/fd/{descriptor}").startswith("pipe:")
+        return os.readlink(f"/proc/self/fd/{descriptor}").startswith(("pipe:", "socket:"))
     except OSError:
         return False  # no /proc: then it's the next write that tells

@@ -12,13 +12,18 @@ from operator import is_not
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
+
+    Buffers = list[bytes | memoryview]
 
 LONGEST_HELD = 1 << 20
 """Bytes of a line that are kept until it is known what it is; reading them as JSON may take 27 times as many.
 
-A longer line is text, and where text becomes objects, several of them.
+A longer line passes as it is.
 """
+_MUCH = 1 << 20
+"""Bytes of tags after which lines are answered, whatever else was read with them."""
 
 _BLANK = b" \t\r"  # of JSON's white space, what a line can hold
 _OBJECT = b'{"'
@@ -43,6 +48,7 @@ class Tags:
         self.empty = b"{" + members  # which is all there is in it
         self.begun = self.opened + b'"'
         self.envelope = b',"stream":"%b",' % stream.encode() + members + b"," * bool(members) + b'"message":'
+        self.longest = max(len(self.begun), len(self.prefix), len(self.envelope))
 
 
 class Counts:
@@ -59,93 +65,122 @@ class Counts:
 
 
 class Splicer:
-    """One stream. What each method answers is to be written, in this order."""
+    """One stream. What each method answers, bit by bit, is to be written, in this order."""
 
     def __init__(self, counts: Counts) -> None:
-        self._counts = counts
-        self._inside = False
-        """The next byte belongs to a line whose beginning was passed on."""
         self.held: list[bytes] = []
-        """What has come of a line of which it isn't known yet what it is; in no answer so far."""
+        """What was given and is in no answer yet. Between two calls: the beginning of a line."""
         self._size = 0
-        self._until_newline = False
-        """Only the whole of what is held can tell."""
+        """Its bytes, then."""
+        self._waits_for = ""
+        """What tells what it is: a ``newline``, or a ``character``, which a blank isn't; empty: whatever comes."""
+        self._inside = False
+        """The next byte belongs to a line whose beginning was answered."""
+        self._counts = counts
 
-    def feed(self, data: bytes, tags: Tags | None) -> list[bytes]:
-        """What was read, never nothing. The lines that begin in it get ``tags``."""
+    def feed(self, data: bytes, tags: Tags | None, *, more: bool = False) -> Iterator[Buffers]:
+        """What was read, or that nothing more comes for now. The lines that begin in it get ``tags``.
+
+        ``more``: the end of the last line is on its way, and the line is held for it, so that what is
+        answered ends with a line, and what others write comes between two.
+        """
+        if not data and not self.held:
+            return
         self._counts.bytes += len(data)
-        if self.held:
-            self.held.append(data)
-            self._size += len(data)
-            if self._until_newline and self._size <= LONGEST_HELD and b"\n" not in data:
-                return []
-            data = self._release()
+        self.held.append(data)
+        self._size += len(data)
+        if data and self._size <= LONGEST_HELD and self._leaves_open(data):
+            return
         lines = BytesIO(data).readlines()  # a quarter of what split takes, or count
-        last = b"" if data.endswith(b"\n") else lines.pop()
-        self._counts.lines += len(lines)
-        if tags is None or (tags.leaves_text and b"{" not in data and (not last or last.strip(_BLANK))):
-            self._inside = bool(last)
-            return [data]
-        made = []
+        last = lines.pop() if lines and not lines[-1].endswith(b"\n") else b""
         size = len(data) - len(last)
-        if self._inside:
-            if not lines:
-                return [last]
-            self._inside = False
-            made.append(lines.pop(0))
-            size -= len(made[0])
-        if lines:
-            made += self._splice(lines, size, tags)
-        if last:
-            made += self._begin(last, tags)
-        return made
+        self._counts.lines += len(lines)
+        more &= bool(lines)
+        before = b"".join(self.held[:-1])
+        is_text = b"{" not in data and b"{" not in before
+        if not lines:
+            before, last = b"", before + last
+        is_text &= not last or bool(last.strip(_BLANK))
+        if tags is None or (tags.leaves_text and is_text) or (self._inside and not lines):
+            self._inside = bool(last) and not more
+            self._hold(last if more else b"")
+            if lines:
+                yield [before, memoryview(data)[:size] if more else data]
+            else:
+                yield [last]
+            return
+        if before:
+            lines[0] = before + lines[0]
+        yield from self._splice_all(lines, last, tags, more)
 
-    def end(self, tags: Tags | None) -> list[bytes]:
+    def end(self, tags: Tags | None) -> Iterator[Buffers]:
         """That was all: the last line has no newline."""
         self._counts.lines += self._inside or bool(self.held)
         self._inside = False
-        if not self.held:
-            return []
-        line = self._release()
-        made = line if tags is None else self._other(line, tags)
-        self._counts.tagged += made is not line
-        return [made]
+        if self.held:
+            line = made = b"".join(self.held)
+            if tags is not None:
+                made = tags.begun + line[2:] if line.startswith(_OBJECT) else self._other(line, tags)
+            self._counts.tagged += made is not line
+            self._hold(b"")
+            yield [made]
 
-    def _splice(self, lines: list[bytes], size: int, tags: Tags) -> list[bytes]:
-        """Whole lines with their newlines, of so many bytes together."""
-        begun, prefix = tags.begun, tags.prefix
+    def _splice_all(self, lines: list[bytes], last: bytes, tags: Tags, more: bool) -> Iterator[Buffers]:
+        """Lines, and the beginning of another: in several bits where tags make it much."""
+        rest = [lines.pop(0)] if self._inside else []  # of a line that had begun before
+        self._inside = False
+        self.held = [*rest, *lines, last]
+        made: Buffers = [*rest]
+        step = max(1, _MUCH // tags.longest)
+        for at in range(0, len(lines), step):
+            if at:
+                del self.held[: len(self.held) - 1 - len(lines) + at]
+                yield made
+                made = []
+            made += self._splice(lines[at : at + step], tags)
+        if more:
+            self._hold(last)
+        else:
+            made += self._begin(last, tags)
+        if made:
+            yield made
+
+    def _splice(self, lines: list[bytes], tags: Tags) -> Buffers:
+        """Whole lines with their newlines."""
+        begun, prefix, wraps, may_open = tags.begun, tags.prefix, tags.wraps, _MAY_OPEN
         rests = [*map(_cut, lines, repeat(_OBJECT))]  # where there is nothing to cut, the line itself
-        count = len(lines)
-        if rests[0] is not lines[0] and rests[-1] is not lines[-1]:
-            # Of most streams every line is an object; the length tells whether it is so.
-            joined = begun.join(rests)
-            if len(joined) == size - count * len(_OBJECT) + (count - 1) * len(begun):
-                self._counts.tagged += count
-                return [begun, joined]
+        objects = sum(map(is_not, rests, lines))
+        if objects == len(lines):  # as in most streams
+            self._counts.tagged += objects
+            return [begun, begun.join(rests)]
         made = [
             begun + rest
             if rest is not line
             else self._other(line, tags)
-            if tags.wraps or line[0] in _MAY_OPEN
+            if wraps or line[0] in may_open
             else prefix + line
+            if prefix
+            else line
             for line, rest in zip(lines, rests, strict=True)
         ]
         self._counts.tagged += sum(map(is_not, made, lines))  # what is left as it is is the line itself
         return [b"".join(made)]
 
-    def _begin(self, last: bytes, tags: Tags) -> list[bytes]:
-        """The beginning of a line; its end is still to come."""
+    def _begin(self, last: bytes, tags: Tags) -> Buffers:
+        """The beginning of a line, whose end is still to come. Nothing where it is held."""
+        self._hold(b"")
+        if not last:
+            return []
+        if not last.startswith(_OBJECT) and len(last) <= LONGEST_HELD:
+            may_be_object = _may_be_object(last)
+            if tags.wraps or may_be_object:
+                is_more_than_a_brace = bool(last.lstrip(_BLANK)[1:].lstrip(_BLANK))
+                self._hold(last, "newline" if not may_be_object or is_more_than_a_brace else "character")
+                return []
+        self._inside = True
         if last.startswith(_OBJECT):
             self._counts.tagged += 1
-            self._inside = True
-            return [tags.begun, last[2:]]
-        if (tags.wraps or _may_be_object(last)) and len(last) <= LONGEST_HELD:
-            self._hold(last)
-            self._until_newline |= tags.wraps and not _may_be_object(last)
-            return []
-        if tags.wraps:
-            return [self._other(last, tags), b"\n"]
-        self._inside = True
+            return [tags.begun, last[len(_OBJECT) :]]
         self._counts.tagged += bool(tags.prefix)
         return [tags.prefix, last]
 
@@ -158,17 +193,17 @@ class Splicer:
             return line[: before - 1] + opened + rest
         return _wrapped(line, tags) if tags.wraps else tags.prefix + line
 
-    def _hold(self, last: bytes) -> None:
-        self.held.append(last)
-        self._size = len(last)
-        self._until_newline = bool(last.lstrip(_BLANK)[1:].lstrip(_BLANK))
+    def _hold(self, line: bytes, waits_for: str = "") -> None:
+        """Of all that was given this alone is in no answer."""
+        self.held = [line] if line else []
+        self._size = len(line)
+        self._waits_for = waits_for if line else ""
 
-    def _release(self) -> bytes:
-        data = b"".join(self.held)
-        self.held.clear()
-        self._size = 0
-        self._until_newline = False
-        return data
+    def _leaves_open(self, data: bytes) -> bool:
+        """Whether it is as unknown as before what the line is that is held."""
+        if not self._waits_for or b"\n" in data:
+            return False
+        return self._waits_for == "newline" or not data.strip(_BLANK)
 
 
 def _may_be_object(line: bytes) -> bool:

@@ -84,12 +84,8 @@ class Supervisor:
         while not self._ended:
             try:
                 self._step(info)
-            except Exception:  # whatever it is, the app is not to end for it
-                import traceback
-
-                say(
-                    f"this is a fault of kmetad, please report it; the app is left alone\n{traceback.format_exc()}"
-                )
+            except Exception as error:  # whatever it is, the app is not to end for it
+                say(f"this is a fault of kmetad, please report it; the app is left alone\n{_told(error)}")
             info = signals.wait(self._patience())
         # Whatever the daemon's plugins have started is all that can be left.
         processes.signal_all(processes.descendants(), signals.KILL)
@@ -299,7 +295,7 @@ class Supervisor:
         if self._pause is None:
             if lost := " and ".join(self._app.output.left()):
                 waited = f"{self._settings.drain_timeout:g} s (run.drain_timeout)"
-                say(f"nobody read all of the app's {lost} within {waited}; the rest is lost")
+                say(f"the app's {lost} was not read to the end within {waited}; the rest is lost")
             self._ended = True
         elif self._pause:
             self._enter(PAUSED, self._pause)
@@ -356,3 +352,13 @@ class Supervisor:
             self._app.output.tag(*values)
         elif kind == "count":
             self._daemon.tell("counted", self._app.output.counts())
+
+
+def _told(error: Exception) -> str:
+    """Where it came from; what it is, where that can't be had."""
+    try:
+        import traceback
+
+        return "".join(traceback.format_exception(error))
+    except Exception:  # such as no descriptor left, to import that
+        return repr(error)

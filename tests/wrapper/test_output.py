@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -148,6 +149,32 @@ def _pumps(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/task")) - 1
 
 
+def test_a_socket_whose_other_end_goes(toml: Toml, volume: Volume) -> None:
+    """It is a stream as a pipe is one: the very next write fails."""
+    here, there = socket.socketpair()
+    script = "echo '{}'; read -r _; echo more; echo survived >&2"
+    with Wrapped(
+        ["bash", "-c", script], options=toml(LOGTAG), stdin=subprocess.PIPE, stdout=there
+    ) as wrapped:
+        there.close()
+        assert here.recv(100) == b'{"pod":{"version":"v1"}}\n'
+        here.close()
+        eventually(lambda: _pumps(wrapped.pid) == 1)
+        assert wrapped.process.stdin is not None
+        wrapped.process.stdin.write("\n")
+        wrapped.process.stdin.flush()
+        assert wrapped.wait() == 128 + signal.SIGPIPE
+
+
+def test_a_socket_of_messages(toml: Toml, volume: Volume) -> None:
+    """What the app writes at once is one, so it writes them itself."""
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with here, Wrapped(["bash", "-c", "echo '{}'; echo b"], options=toml(LOGTAG), stdout=there) as wrapped:
+        there.close()
+        assert [here.recv(100) for _ in range(3)] == [b"{}\n", b"b\n", b""]
+        assert wrapped.wait() == 0
+
+
 def test_a_slow_reader_slows_the_app(toml: Toml, volume: Volume) -> None:
     """What nobody reads is held by the pipes, not by kmetad."""
     read, write = os.pipe()
@@ -222,6 +249,54 @@ def test_a_terminal(configuration: str, tagged: bool, toml: Toml, volume: Volume
     terminal = Terminal([*kmetad(*toml(configuration)), "sh", "-c", script])
     assert terminal.sees(r'\{[^\r\n]*"tty":[01]\}').group(0) == (V1 + '"tty":0}' if tagged else '{"tty":1}')
     terminal.spawned.close(force=True)
+
+
+def test_standard_error_of_a_terminal_s_app(toml: Toml, volume: Volume, tmp_path: Path) -> None:
+    """With a terminal on standard output, nothing of the app's is tagged."""
+    shell = ["bash", "-c", f'"$@" 2>{tmp_path}/errors', "bash"]
+    terminal = Terminal([*shell, *kmetad(*toml(LOGTAG)), "sh", "-c", "echo '{\"e\":1}' >&2"])
+    terminal.rest()
+    assert '{"e":1}' in (tmp_path / "errors").read_text().splitlines()
+    terminal.spawned.close(force=True)
+
+
+@pytest.mark.parametrize("closed", ["1", "2"])
+def test_a_closed_stream_stays_closed(closed: str, toml: Toml, volume: Volume) -> None:
+    """Whatever else passes through."""
+    other = "3" if closed == "1" else "1"
+    script = f"[ -e /proc/self/fd/{closed} ] && echo open >&{other} || echo closed >&{other}"
+    command = [
+        "bash",
+        "-c",
+        f'exec "$@" 3>&1 {closed}>&-',
+        "bash",
+        *kmetad(*toml(FORCED)),
+        "sh",
+        "-c",
+        script,
+    ]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60)
+    assert done.stdout == "closed\n"
+
+
+def test_a_new_configuration_names_logtag(toml: Toml, volume: Volume) -> None:
+    """The app that runs keeps the output that it has; it is said, once, and so is the way back."""
+    options = toml("[run]\nstop_timeout = '1s'\n")
+    with Wrapped(["sh", "-c", "echo '{}'; read -r _"], options=options, stdin=subprocess.PIPE) as wrapped:
+        assert wrapped.line() == "{}"
+        wrapped.told("kmetad.started")
+        for text, said in (
+            (LOGTAG, "the app's lines get tags from its next start on"),
+            ("[run]\nstop_timeout = '2s'\n" + LOGTAG, ""),
+        ):
+            toml(text)
+            os.kill(wrapped.daemon(), signal.SIGHUP)
+            wrapped.told(said or "kmetad.started")
+        assert wrapped.process.stdin is not None
+        wrapped.process.stdin.close()
+        wrapped.wait()
+        assert wrapped.err is not None
+        assert not [line for line in wrapped.err.rest() if "next start" in line]
 
 
 def test_status_counts(toml: Toml, volume: Volume, tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_what_waits_when_the_app_ends(drain: str, toml: Toml, late: Path) -> Non
     done = run(["sh", "-c", "echo '{}'; exit 3"], options=options)
     assert (done.stdout, done.returncode) == ("{}\n", 3)
     said = own_lines(done.stderr)
-    assert not [line for line in said if "nobody read" in line or "started again" in line]
+    assert not [line for line in said if "read to the end" in line or "started again" in line]
 
 
 @pytest.mark.parametrize("run_", ["start = 'after-sync'", "env = { V = \"{metadata.labels['version']}\" }"])
@@ -124,7 +124,7 @@ def test_nobody_reads_to_the_end(
     _, writer = narrow
     options = toml('[run]\ndrain_timeout = "300ms"\n' + LOGTAG)
     with Wrapped(["head", "-c", str(SIZE), "/dev/zero"], options=options, stdout=writer) as wrapped:
-        assert "nobody read all of the app's stdout" in wrapped.told("nobody read")
+        wrapped.told("the app's stdout was not read to the end within 0.3 s")
         assert wrapped.wait() == 0
 
 
@@ -161,7 +161,7 @@ def test_somebody_else_has_the_app_s_pipe(toml: Toml, volume: Volume, tmp_path: 
             with open(f"/proc/{_of_app(wrapped, first)}/fd/1", "w"):
                 assert let_go(wrapped) == 0
         assert wrapped.err is not None
-        assert not [line for line in wrapped.err.rest() if "nobody read" in line]
+        assert not [line for line in wrapped.err.rest() if "read to the end" in line]
 
 
 def _of_app(wrapped: Wrapped, before: int) -> int:
@@ -194,3 +194,13 @@ def test_lines_stay_whole_beside_kmetad_s_own(toml: Toml, volume: Volume, tmp_pa
     of_app = [line for line in lines if '"n":' in line]
     assert of_app == [f'{V1}"n":{n},"x":"{"x" * 100}"}}' for n in range(300_000)]
     assert {line for line in lines if "CHAT" in line} == {"CHAT" * 50}
+
+
+@pytest.mark.parametrize("limit", range(6, 12))
+def test_hardly_any_descriptor(limit: int, toml: Toml, volume: Volume) -> None:
+    """Tags are what is given up first; the app's lines and its exit code are its own."""
+    shell = ("bash", "-c", f'ulimit -n {limit}; exec "$@"', "bash")
+    options = toml("[run]\nfirst_tags_timeout = '300ms'\n" + LOGTAG)
+    done = run(["sh", "-c", "echo '{\"n\":1}'; exit 7"], options=options, before=shell)
+    assert done.stdout in ('{"n":1}\n', f'{V1}"n":1}}\n')
+    assert done.returncode == 7

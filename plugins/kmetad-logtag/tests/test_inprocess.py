@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -75,6 +77,38 @@ def test_own_keys_win(follower: Follower) -> None:
     assert vars(made)["pod"] == "own"
 
 
+def test_what_the_app_does_with_one_entry_is_not_the_next_one_s(follower: Follower) -> None:
+    """Each has tags of its own."""
+    tag = processor(tags=TAGS, follower=follower)
+    tag(None, "info", {})["pod"]["version"] = "changed"
+    assert tag(None, "info", {}) == {"pod": {"version": "1"}}
+
+
+def test_a_shared_follower_goes_on(volume: Volume, follower: Follower) -> None:
+    """Whoever was given it doesn't end it."""
+    processor(tags=TAGS, follower=follower).close()
+    volume.label("version", "2")
+    tag = processor(tags=TAGS, follower=follower)
+    eventually(lambda: tag(None, "info", {})["pod"] == {"version": "2"})
+
+
+def threads() -> int:
+    """How many followers follow."""
+    return sum(thread.name == "logtag" for thread in threading.enumerate())
+
+
+def test_what_nobody_has_any_more_ends(volume: Volume) -> None:
+    """Logging that is configured anew leaves nothing behind; nor does what was closed."""
+    before = threads(), len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        LogFilter(tags=TAGS, volumes=volume.path)
+    closed = Follower(volume.path)
+    closed.close()
+    gc.collect()
+    eventually(lambda: (threads(), len(os.listdir("/proc/self/fd"))) == before)
+    assert closed.snapshot.labels == {"version": "1"}
+
+
 def test_volume_that_comes_later(tmp_path: Path) -> None:
     """There are no tags until it is there."""
     with closing(LogFilter(tags=TAGS, volumes=tmp_path / "later")) as tag:
@@ -100,6 +134,7 @@ def test_fork(volume: Volume) -> None:
         child = os.fork()
         if not child:
             try:
+                gc.collect()  # what the child has of its parent's watch is not to be closed
                 eventually(is_two)
             finally:
                 os._exit(0 if is_two() else 1)

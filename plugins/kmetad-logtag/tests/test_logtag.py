@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from kmetad_logtag import Plugin
+from kmetad_logtag import Options, Plugin
 
-from kmetad import ConfigError, LogTags
+from kmetad import ConfigError, Context, LogTags
 from kmetad.testing import Host
 
 VERSION = "metadata.labels['version']"
@@ -71,3 +71,25 @@ def test_advice() -> None:
     ]
     host.set(labels={"version": "v1"})
     assert list(host.plugin.advice(host.snapshot)) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "covered", "follows"),
+    [
+        (VERSION, "label:version", True),
+        (VERSION, "label:app", False),
+        ("metadata.name", "label:app", False),
+        ("limits.cpu", "resource:web.limits.cpu", True),
+        ("web.limits.cpu", "resource:web.limits.cpu", True),
+        ("web.limits.cpu", "resource:myweb.limits.cpu", False),
+        ("limits.cpu", "label:app", False),
+    ],
+)
+def test_advice_about_what_will_not_follow(path: str, covered: str, follows: bool) -> None:
+    """Its changes are for others, as ``match`` has it."""
+    context = Context("logtag", None, covers=lambda type_, key: f"{type_}:{key}" == covered)
+    host = Host(Plugin, tags={"tag": path})
+    host.start(labels={"version": "1"}, fields={"metadata.name": "a"}, resources={"web.limits.cpu": "1"})
+    told = list(Plugin(Options(tags={"tag": path}), context).advice(host.snapshot))
+    sentence = f"tags: tag won't follow {path}, for match or watch.ignore leaves its changes out"
+    assert told == ([] if follows else [sentence])
