@@ -71,7 +71,7 @@ def of_readme(language: str) -> list[str]:
 
 
 def configuration_of(block: Block) -> str:
-    """The TOML that a block is about: the one under the same heading, else README.md's; behind that if it adds to it."""
+    """The TOML that a block is about: the one under the same heading, else README.md's, or both if it adds to that."""
     beside = [other for other in BLOCKS if (other.file, other.title) == (block.file, block.title)]
     found = next((other.text for other in beside if other.language == "toml"), "")
     return found if "[volumes" in found else of_readme("toml")[0] + found
@@ -185,8 +185,8 @@ def test_manifests_fit_the_configuration(block: Block, pod: Pod) -> None:
     toml = tomllib.loads(configuration_of(block))
     mounted = {mount["mountPath"] for mount in containers(spec)[0]["volumeMounts"]}
     assert {volume["path"] for volume in toml["volumes"].values()} <= mounted
-    for plugin in toml["plugins"].values():
-        assert os.path.dirname(plugin.get("pid_file", "/etc/web/")) in mounted
+    pid_files = [plugin["pid_file"] for plugin in toml["plugins"].values() if "pid_file" in plugin]
+    assert {os.path.dirname(path) for path in pid_files} <= mounted
 
 
 def test_timeouts_of_the_manifest_add_up() -> None:
