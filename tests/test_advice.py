@@ -164,8 +164,13 @@ class Plugin:
     (tmp_path / "advising.py").write_text(source)
     tmp_path.chmod(0o755)
     toml = '[log]\nformat = "json"\n[plugins.one]\npath = "DIR/advising.py"\n'
+    toml += "[plugins.logtag]\npreset = 'otel'\n"
     daemon = Daemon(tmp_path, toml)
     try:
+        no_app = (
+            "plugins.logtag has tags for the app's log lines (kmetad_log_tags), but kmetad wraps no app here"
+        )
+        assert daemon.line("config.advice")["advice"].startswith(no_app)
         daemon.line("config.advice", advice="plugins.one: there is no command nginx", level="warning")
         assert daemon.end() == 0
     finally:

@@ -140,6 +140,7 @@ def test_where_writing_would_block(pipe: tuple[int, int]) -> None:
     """Somebody who has the pipe too has set it so: all comes, in order, once."""
     reading, writing = pipe
     os.set_blocking(writing, False)
+    fcntl(writing, F_SETPIPE_SZ, 4096)
     pumped = Pumped(writing, None)
     data = b"".join(b"%07d\n" % number for number in range(50_000))
     came = bytearray()

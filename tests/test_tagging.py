@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmetad import LogTags
+from kmetad import LogTags, Snapshot, hookimpl
 from kmetad._daemon.tagging import LONGEST, Rendered, Tagging, render
 from kmetad._supervisor.splice import Counts, Splicer, Tags
+from kmetad.testing import Host
 from tests.cli import eventually
 
 VALUES = (
@@ -122,6 +123,18 @@ def test_what_no_line_can_carry(given_: dict[str, Any], error: type[Exception]) 
     """Told where it is made."""
     with pytest.raises(error):
         LogTags(**given_)
+
+
+def test_what_is_no_tags() -> None:
+    """A plugin that answers something else has failed, as by raising."""
+
+    class Plugin:
+        @hookimpl
+        def kmetad_log_tags(self, snapshot: Snapshot) -> Any:
+            return {"version": "1"}
+
+    with pytest.raises(TypeError, match=r"answered dict, expected kmetad\.LogTags"):
+        Host(Plugin).instance.log_tags(Snapshot())
 
 
 def test_what_its_maker_changes_later_is_nobody_s() -> None:

@@ -81,7 +81,7 @@ class _Following:
     def start_in_child(self) -> None:
         if self._stopped.is_set():
             return
-        # Never stopped or closed here: it shares its descriptors with the parent's.
+        # Left alone here, for ever: its locks may be held by threads that only the parent has.
         _inherited.append(self._watch)
         self.start()
 
