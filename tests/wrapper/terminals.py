@@ -7,7 +7,7 @@ import re
 import signal
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pexpect
 
@@ -94,5 +94,6 @@ def terminal(command: Sequence[str]) -> Iterator[Terminal]:
     finally:
         for entry in os.listdir("/proc"):
             if entry.isdigit() and stat_of(int(entry))[3:4] == [str(started.pid)]:
-                os.kill(int(entry), signal.SIGKILL)
+                with suppress(ProcessLookupError):  # it may just have ended
+                    os.kill(int(entry), signal.SIGKILL)
         started.spawned.close(force=True)
