@@ -93,7 +93,7 @@ class Output:
             _enlarge(stream.number)
             pump = Pump(reading, stream, self._wait_for_tags, self._ring)
             pump.start()
-        except (OSError, RuntimeError) as error:  # no descriptor is left, or no thread
+        except Exception as error:  # such as no descriptor left, or no thread
             for descriptor in {reading, writing} - {-1}:
                 os.close(descriptor)
             if pump is not None:
