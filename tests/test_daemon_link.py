@@ -203,8 +203,8 @@ def test_a_fault_of_app_env_fails_the_delivery(daemon: Start, volume: Volume) ->
 
 def tags_of(kmetad: Supervised) -> bytes:
     """The next tags of standard output that it says, where all have spoken."""
-    tags, knows_all = kmetad.hear("tags")
-    assert knows_all
+    tags, complete = kmetad.hear("tags")
+    assert complete
     return bytes(tags["stdout"][0])
 
 

@@ -12,10 +12,10 @@ from fcntl import F_SETPIPE_SZ, fcntl
 
 import pytest
 
-from kmetad._supervisor import output, splice
+from kmetad._supervisor import output, pump, splice
 from kmetad._supervisor.output import Output
 from kmetad._supervisor.pump import Pump, Stream
-from kmetad._supervisor.splice import Tags
+from kmetad._supervisor.splice import Buffers, Splicer, Tags
 from tests.cli import eventually
 
 TAGS = Tags("stdout", b'"a":1')
@@ -32,9 +32,9 @@ def no_news() -> Iterator[None]:
 class Pumped:
     """A pump at work, and the end of the app that writes into it."""
 
-    def __init__(self, to: int, tags: Tags | None = TAGS) -> None:
+    def __init__(self, to: int, tags: Tags | None = TAGS, *, shared: bool = False) -> None:
         source, self.app = os.pipe()
-        self.stream = Stream(to, "stdout")
+        self.stream = Stream(to, "stdout", shared=shared)
         self.stream.tags = tags
         self.pump = Pump(source, self.stream, lambda: None, lambda: None)
         self.pump.start()
@@ -88,6 +88,48 @@ def test_a_fault_costs_the_tags_alone(
     assert read(reading, len(expected)) == expected
     (said,) = capfd.readouterr().err.splitlines()
     assert "goes on without tags: RuntimeError('broken')" in said
+
+
+def test_a_fault_of_the_splicer_is_not_one_of_writing(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What has an answer is written, whatever becomes of the next one; once."""
+    reading, writing = pipe
+    real = Splicer._splice
+    called = []
+
+    def second_fails(self: Splicer, lines: list[bytes], tags: Tags) -> Buffers:
+        called.append(lines)
+        if len(called) == 2:
+            raise MemoryError
+        return real(self, lines, tags)
+
+    monkeypatch.setattr(splice, "_MUCH", 1)  # a line at a time
+    monkeypatch.setattr(Splicer, "_splice", second_fails)
+    pumped = Pumped(writing)
+    pumped.write(b'{"n":1}\n{"n":2}\n{"n":3}\n{"n"')
+    pumped.end()
+    expected = b'{"a":1,"n":1}\n{"n":2}\n{"n":3}\n{"n"'
+    assert read(reading, len(expected)) == expected
+    assert "goes on without tags: MemoryError()" in capfd.readouterr().err
+
+
+def test_a_fault_of_writing_loses_nothing(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Where there is no memory to join lines into pieces, they are written one by one."""
+    reading, writing = pipe
+
+    def exhausted(data: bytes, pipe: int) -> Iterator[memoryview]:
+        raise MemoryError
+
+    monkeypatch.setattr(pump, "in_pieces", exhausted)
+    pumped = Pumped(writing, shared=True)
+    pumped.write(b'{"n":1}\n')
+    pumped.end()
+    expected = b'{"a":1,"n":1}\n'
+    assert read(reading, len(expected)) == expected
+    assert capfd.readouterr().err == ""
 
 
 def test_a_fault_at_the_end(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from stat import S_ISSOCK
 
 from kmetad._supervisor import signals
 from kmetad._supervisor.firsttags import FirstTags
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from kmetad._supervisor.pump import Pump, Stream
     from kmetad._supervisor.splice import Tags
 
-_BUFFER = 1 << 18
-"""Bytes that a pipe is asked to hold. All pipes of a user share a limit, on the whole node (pipe(7))."""
 _STDOUT, _STDERR = 1, 2
 
 
@@ -29,8 +26,8 @@ class Output:
     def __init__(self) -> None:
         self.tags: dict[str, Tags] = {}
         """What is in force, by stream."""
-        self._knows_all = False
-        """Everybody who has something to say had said it once."""
+        self._complete = False
+        """Everybody who has something to say has said it once."""
         self._streams: tuple[Stream, ...] = ()
         """Once something goes through here."""
         self._pumps: list[Pump] = []
@@ -83,14 +80,15 @@ class Output:
 
     def _pipe_to(self, stream: Stream) -> int | None:
         """A pipe whose pump has begun: its writing end. None where that can't be, and the app inherits the stream."""
+        from kmetad._supervisor.pipes import enlarge
         from kmetad._supervisor.pump import Pump
 
         reading = writing = -1
         pump: Pump | None = None
         try:
             reading, writing = os.pipe()
-            _enlarge(reading)
-            _enlarge(stream.number)
+            enlarge(reading)
+            enlarge(stream.number)
             pump = Pump(reading, stream, self._wait_for_tags, self._ring)
             pump.start()
         except Exception as error:  # such as no descriptor left, or no thread
@@ -150,13 +148,13 @@ class Output:
 
     # -- tags --------------------------------------------------------------------------
 
-    def tag(self, tags: Mapping[str, tuple[Any, ...]], knows_all: bool) -> None:
+    def tag(self, tags: Mapping[str, tuple[Any, ...]], complete: bool) -> None:
         """What lines that begin from here on carry: by stream, the values of ``splice.Tags``.
 
-        ``knows_all``: everybody who has something to say has said it. What a new daemon says before that
+        ``complete``: everybody who has something to say has said it. What a new daemon says before that
         would take tags away that are only on their way.
         """
-        if self._knows_all and not knows_all:
+        if self._complete and not complete:
             return
         made = {}
         for name, values in tags.items():
@@ -164,9 +162,9 @@ class Output:
 
             made[name] = Tags(name, *values)  # before anything is changed: the daemon may send what it likes
         self.tags = made
-        self._knows_all = knows_all
+        self._complete = complete
         self._put_on()
-        if knows_all:
+        if complete:
             self._first_tags.set()
 
     def _put_on(self) -> None:
@@ -188,22 +186,8 @@ class Output:
 
 def _can_pass(number: int, mode: str) -> bool:
     """Whether a stream of this process can be the app's with a pump before it."""
+    from kmetad._supervisor.pipes import is_for_messages
+
     if not os.get_inheritable(number):
         return False  # the app finds it closed: there is something of kmetad's in its place
-    if S_ISSOCK(os.fstat(number).st_mode):
-        import socket
-
-        with socket.socket(fileno=os.dup(number)) as theirs:
-            return theirs.type == socket.SOCK_STREAM  # in any other, each write is a message
-    return mode == "always" or not os.isatty(number)
-
-
-def _enlarge(descriptor: int) -> None:
-    """A pipe's buffer, where it is one and the kernel doesn't mind."""
-    from fcntl import F_GETPIPE_SZ, F_SETPIPE_SZ, fcntl
-
-    try:
-        if fcntl(descriptor, F_GETPIPE_SZ) < _BUFFER:
-            fcntl(descriptor, F_SETPIPE_SZ, _BUFFER)
-    except OSError:
-        pass
+    return not is_for_messages(number) and (mode == "always" or not os.isatty(number))

@@ -5,24 +5,17 @@ from __future__ import annotations
 import _thread
 import os
 import select
-from fcntl import F_GETPIPE_SZ, fcntl, ioctl
-from stat import S_ISFIFO
-from sys import byteorder
-from termios import FIONREAD
 
 from kmetad._supervisor.messages import say
-from kmetad._supervisor.splice import Counts, Splicer, Tags
+from kmetad._supervisor.pipes import capacity, in_pieces, is_pipe, tells_of_its_reader
+from kmetad._supervisor.splice import Buffers, Counts, Splicer, Tags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from kmetad._supervisor.splice import Buffers
-
 AT_ONCE = 1 << 17
 """Bytes that are read at once. With tags they grow, and what is written shall fit into a pipe's buffer."""
-_OTHERS = 1 << 14
-"""Bytes that others may write to the same pipe between a look at it and a write."""
 
 _GONE = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
@@ -61,7 +54,7 @@ class Pump:
         self._source = source
         self._first = first
         self._moved = moved
-        self._in_pieces = stream.shared and S_ISFIFO(os.fstat(stream.number).st_mode)
+        self._in_pieces = stream.shared and is_pipe(stream.number)
         self._finishing = False
         self._nudge = os.eventfd(0)
         self._reported = False
@@ -108,7 +101,7 @@ class Pump:
         poll = select.poll()
         poll.register(self._source, select.POLLIN)
         poll.register(self._nudge, select.POLLIN)
-        if _tells_of_its_reader(to):
+        if tells_of_its_reader(to):
             poll.register(to, 0)
         begun = more = False
         left: int | None = None
@@ -117,7 +110,7 @@ class Pump:
             if events.get(to, 0) & _GONE:
                 raise BrokenPipeError
             if self._finishing and left is None:
-                left = fcntl(self._source, F_GETPIPE_SZ)  # it holds no more of the app's
+                left = capacity(self._source)  # it holds no more of the app's
             if self._source in events:
                 data = os.read(self._source, AT_ONCE)
                 if not data:
@@ -135,28 +128,33 @@ class Pump:
             elif self._finishing:
                 break
 
-    def _pass_on(self, data: bytes, splicer: Splicer, answers: Iterable[Buffers]) -> None:
-        """Write what was read as the splicer has it. Whatever goes wrong, only tags are lost."""
-        if self._untagged:
-            self._write([data])
-            return
-        try:
-            for buffers in answers:
-                self._write(buffers)
-        except BrokenPipeError:
-            raise
-        except Exception as error:  # such as no memory for a line
-            self._untagged = True
-            what = f"the app's {self.stream.name} goes on without tags"
-            say(f"this is a fault of kmetad, please report it; {what}: {error!r}")
-            for held in splicer.held:
-                self._write([held])
+    def _pass_on(self, data: bytes, splicer: Splicer, answers: Iterator[Buffers]) -> None:
+        """Write what was read as the splicer has it. Whatever goes wrong there, only tags are lost."""
+        while not self._untagged:
+            try:
+                buffers = next(answers, None)
+            except Exception as error:  # such as no memory for a line
+                self._untagged = True
+                what = f"the app's {self.stream.name} goes on without tags"
+                say(f"this is a fault of kmetad, please report it; {what}: {error!r}")
+                for held in splicer.held:
+                    self._write([held])
+                return
+            if buffers is None:
+                return
+            self._write(buffers)
+        self._write([data])
 
     def _write(self, buffers: Buffers) -> None:
         """Write all, however long the reader takes."""
         if self._in_pieces:
-            for lines in _in_pieces(b"".join(buffers), self.stream.number):
-                self._write_all([lines])
+            pieces: Iterable[bytes | memoryview] = buffers
+            try:
+                pieces = in_pieces(b"".join(buffers), self.stream.number)
+            except MemoryError:
+                pass  # not together, then, but all of it
+            for piece in pieces:
+                self._write_all([piece])
         else:
             self._write_all([buffer for buffer in buffers if buffer])
 
@@ -183,35 +181,3 @@ class Pump:
                 written -= len(left.pop(0))
             if written:
                 left[0] = memoryview(left[0])[written:]
-
-
-def _in_pieces(data: bytes, pipe: int) -> Iterator[memoryview]:
-    """Whole lines, as many together as surely go into a pipe in one piece; a longer line by itself."""
-    view = memoryview(data)
-    begin = 0
-    while begin < len(data):
-        size = _room(pipe)
-        end = len(data)
-        if end - begin > size:
-            end = data.rfind(b"\n", begin, begin + size) + 1 or data.find(b"\n", begin) + 1 or len(data)
-        yield view[begin:end]
-        begin = end
-
-
-def _room(pipe: int) -> int:
-    """Bytes that go into a pipe in one piece: so few by definition (pipe(7)), and more while it holds little.
-
-    Of two pages of it that follow each other, one at least is more than half full (fs/pipe.c: what fits into
-    the last one is added to it). The rest is for what others write at this moment.
-    """
-    held = bytearray(4)
-    ioctl(pipe, FIONREAD, held)
-    return max(select.PIPE_BUF, fcntl(pipe, F_GETPIPE_SZ) - 2 * int.from_bytes(held, byteorder) - _OTHERS)
-
-
-def _tells_of_its_reader(descriptor: int) -> bool:
-    """Whether it has one reader, who may go and never comes again. A pipe with a name may get another (fifo(7))."""
-    try:
-        return os.readlink(f"/proc/self/fd/{descriptor}").startswith(("pipe:", "socket:"))
-    except OSError:
-        return False  # no /proc: then it's the next write that tells

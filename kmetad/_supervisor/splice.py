@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    Buffers = list[bytes | memoryview]
+Buffers = list[bytes | memoryview]
+"""What writev(2) takes."""
 
 LONGEST_HELD = 1 << 20
 """Bytes of a line that are kept until it is known what it is; reading them as JSON may take 27 times as many.
@@ -79,7 +80,7 @@ class Splicer:
         self._counts = counts
 
     def feed(self, data: bytes, tags: Tags | None, *, more: bool = False) -> Iterator[Buffers]:
-        """What was read, or that nothing more comes for now. The lines that begin in it get ``tags``.
+        """What was read, or that there is nothing more yet. The lines that begin in it get ``tags``.
 
         ``more``: the end of the last line is on its way, and the line is held for it, so that what is
         answered ends with a line, and what others write comes between two.

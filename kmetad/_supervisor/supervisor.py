@@ -98,9 +98,9 @@ class Supervisor:
         """Seconds until something is due; None if nothing is."""
         if self._ended:
             return 0.0
-        dues = (self._deadline, self._daemon.due, self._app.output.held_until())
-        next_due = min((due for due in dues if due is not None), default=None)
-        return None if next_due is None else next_due - time.monotonic()
+        all_dues = (self._deadline, self._daemon.due, self._app.output.held_until())
+        dues = [due for due in all_dues if due is not None]
+        return min(dues) - time.monotonic() if dues else None
 
     def _step(self, info: signal.struct_siginfo | None) -> None:
         if info is not None and (info.si_signo != signals.CHLD or signals.was_sent(info)):
@@ -322,8 +322,10 @@ class Supervisor:
         """For the app's next start."""
         if not settings.command:
             settings.command = self._settings.command
-        passes, will_pass = (which.output != "inherit" for which in (self._settings, settings))
-        if self._app.pid and will_pass != passes and will_pass != (self._next_settings.output != "inherit"):
+        passed, would_pass, will_pass = (
+            which.output != "inherit" for which in (self._settings, self._next_settings, settings)
+        )
+        if self._app.pid and will_pass not in (passed, would_pass):
             how = "lines get tags" if will_pass else "lines no longer pass through kmetad"
             say(f"the app's {how} from its next start on: a process that runs keeps its output")
         self._next_settings = settings
