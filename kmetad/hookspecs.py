@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from threading import TIMEOUT_MAX
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pluggy
 
@@ -39,6 +39,9 @@ from kmetad.events import (
 )
 from kmetad.metadata import Snapshot
 from kmetad.status import NOT_RUNNING, Status
+
+if TYPE_CHECKING:
+    from kmetad.api import Client
 
 hookspec = pluggy.HookspecMarker("kmetad")
 hookimpl = pluggy.HookimplMarker("kmetad")
@@ -135,6 +138,13 @@ class App:
         raise AppError(self._why)
 
 
+def _own_client() -> Client:
+    """Of a context that nobody has given a client."""
+    from kmetad.api import Client
+
+    return Client()
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What ``Plugin.__init__`` may take beside ``options``, by the name ``context``."""
@@ -153,6 +163,11 @@ class Context:
     """Answers whether changes of this type (``label``) and key are for this instance, as its ``match`` has it."""
     timeout: float = 30.0
     """``lane.timeout``, in seconds: a hook that takes longer has failed."""
+    api: Callable[[], Client] = _own_client
+    """
+    Answers the client of the API server, as ``[api]`` and ``[token]`` have it: one for all instances. Not while
+    the plugin is made. Raises ``kmetad.api.NoServer`` and ``CredentialsError`` where there is none.
+    """
 
 
 StreamName = Literal["stdout", "stderr"]

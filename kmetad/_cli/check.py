@@ -114,7 +114,6 @@ def _make(loaded: Loaded) -> tuple[dict[str, Instance], list[str], list[str]]:
 
 
 def _warnings(config: Config, snapshot: Snapshot, instances: dict[str, Instance]) -> list[str]:
-    from kmetad import _config
     from kmetad._daemon import advice
 
     unwell = [f"{name}: {state.error}" for name, state in snapshot.sources.items() if state.error]
@@ -133,7 +132,6 @@ def _warnings(config: Config, snapshot: Snapshot, instances: dict[str, Instance]
         *_of_fillers(fillers),
         *_of_lanes(config),
         *_of_state(config),
-        *_config.pending(config),
         *(sentence for instance in instances.values() for sentence in advice.of_plugin(instance, snapshot)),
     ]
 

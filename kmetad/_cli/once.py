@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
+from kmetad._daemon.api_client import shared_client
 from kmetad._daemon.environment import Environment, encode
 from kmetad._daemon.instances import make_instance
 from kmetad._daemon.signals import Signals
@@ -117,11 +118,12 @@ def _fillers(
     from kmetad import _log
 
     app = App(wrapped=True, why=_NOBODY)
+    api = shared_client(config)
     made: list[Lane] = []
     faults: list[str] = []
     for table in config.plugins.values():
         try:
-            instance = make_instance(table, lambda: watch.snapshot, app)
+            instance = make_instance(table, lambda: watch.snapshot, app, api=api)
         except (ConfigError, PluginError) as error:
             faults += str(error).splitlines()
             continue

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from kmetad._config.model import Lane as Lane
     from kmetad._config.model import PluginTable as PluginTable
     from kmetad._config.model import Volume as Volume
-    from kmetad._config.notyet import pending as pending
     from kmetad._config.parsing import parse as parse
     from kmetad._config.plugin_options import OptionsError as OptionsError
     from kmetad._config.plugin_options import options as options
@@ -42,7 +41,6 @@ _MODULES = {
     "Lane": "model",
     "PluginTable": "model",
     "Volume": "model",
-    "pending": "notyet",
     "OptionsError": "plugin_options",
     "options": "plugin_options",
     "Problem": "problems",

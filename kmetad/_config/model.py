@@ -128,7 +128,10 @@ class Api(Struct, frozen=True, forbid_unknown_fields=True):
     """``[api]``: how the API server is reached; in-cluster where neither is given."""
 
     url: Url | None = None
+    """Plain http (``kubectl proxy``, an ambassador) gets no credentials."""
     kubeconfig: AbsolutePath | None = None
+    proxy_from_env: bool = False
+    """``https_proxy`` and ``no_proxy`` mean the API server, too."""
 
 
 class Retry(Struct, frozen=True, forbid_unknown_fields=True):

@@ -12,7 +12,7 @@ from io import TextIOWrapper
 from typing import Any
 
 from kmetad import _log
-from kmetad._config import Loaded, build_sources, find, pending
+from kmetad._config import Loaded, build_sources, find
 from kmetad._daemon import limits
 from kmetad._daemon.arguments import Arguments
 from kmetad._daemon.instances import make_lanes
@@ -98,8 +98,6 @@ def run(
         return OWN_FAILURE
     for limit in refused:
         log.warning("daemon.limit_refused", fault=limit)
-    for sentence in pending(config):
-        log.warning("config.not_in_this_version", what=sentence)
 
     signals = Signals((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
     threading.excepthook = lambda ended: _thread_ended(ended, signals, log)

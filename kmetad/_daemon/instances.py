@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kmetad import _log
 from kmetad._config import Loaded, PluginTable, options
+from kmetad._daemon.api_client import shared_client
 from kmetad._delivery.lane import Instance as Told
 from kmetad._delivery.lane import Lane
 from kmetad._delivery.lanes import Lanes
@@ -21,6 +22,7 @@ from kmetad.status import NOT_RUNNING, Status
 
 if TYPE_CHECKING:
     from kmetad._daemon.wrapped import Wrapped
+    from kmetad.api import Client
 
 
 def make_instance(
@@ -29,11 +31,12 @@ def make_instance(
     app: App,
     status: Callable[[], Status] = lambda: NOT_RUNNING,
     filter_: Filter | None = None,
+    api: Callable[[], Client] | None = None,
 ) -> Instance:
     """The plugin of one ``[plugins.NAME]``, found, given its options, and made.
 
-    ``snapshot`` answers what the Pod is now, ``status`` how kmetad is; ``app`` is what the plugin
-    may ask of the app. Raises ConfigError and PluginError.
+    ``snapshot`` answers what the Pod is now, ``status`` how kmetad is, ``api`` the client of the API server;
+    ``app`` is what the plugin may ask of the app. Raises ConfigError and PluginError.
     """
     found = load(table.name, use=table.use, module=table.module, path=table.path)
     own: object | None = None
@@ -52,6 +55,7 @@ def make_instance(
         status,
         (filter_ or Filter(table.match)).covers,
         table.lane.timeout,
+        *(() if api is None else (api,)),
     )
     return make(found, table.name, own, context)
 
@@ -70,6 +74,7 @@ def make_lanes(
     ``wrapped`` is the app, where there is one.
     """
     made: list[Lane] = []
+    api = shared_client(loaded.config)
     instances: list[Instance] = []
     faults: list[str] = []
     tables = loaded.config.plugins
@@ -83,7 +88,7 @@ def make_lanes(
         remembered.enter()  # importing it may end the process, too
         try:
             control = None if wrapped is None else wrapped.control(name)
-            instance = make_instance(tables[name], snapshot, control or App(), status, filters[name])
+            instance = make_instance(tables[name], snapshot, control or App(), status, filters[name], api)
             told: Told = instance
             if wrapped is not None and control is not None:
                 told = wrapped.attend(instance, control)

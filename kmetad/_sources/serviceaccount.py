@@ -1,6 +1,7 @@
 """The service account's mount: namespace, CA and token.
 
-The token's value never stays: of it, only expiry, audiences and a keyed digest do.
+To the watcher it is a source, of which no value stays: of the token only expiry, audiences and a keyed
+digest do. Who calls the API server needs them themselves (``read_mount``).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from _blake2 import blake2b
 from binascii import Error as Base64Error
 from binascii import a2b_base64
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -17,6 +19,7 @@ from kmetad._sources.content import Content
 from kmetad._sources.generation import fingerprint, read_generation
 from kmetad._sources.items import is_namespace
 from kmetad._sources.permissions import explain, printable
+from kmetad.errors import SourceUnreadable
 from kmetad.metadata import EMPTY, Digest, Token
 
 DIRECTORY = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -81,25 +84,49 @@ class ServiceAccount:
 
     def _token(self, content: bytes) -> Token | None:
         claims = _claims(content)
-        if claims is None:
-            return None
-        own = claims.get("kubernetes.io")
-        times = [claims.get("exp"), own.get("warnafter") if isinstance(own, dict) else None]
-        # Seconds since the epoch, perhaps with a fraction (RFC 7519, NumericDate).
-        known = [int(time) for time in times if isinstance(time, (int, float)) and abs(time) < 2**53]
-        audience = claims.get("aud")
-        audiences = audience if isinstance(audience, list) else [audience]
-        return Token(
-            min(known, default=None),
-            tuple(name for name in audiences if isinstance(name, str)),
-            self._digest(content),
-        )
+        return None if claims is None else _token_of(claims, self._digest(content))
 
     def _trust(self, content: bytes) -> Digest | None:
         return self._digest(content) if content.strip() else None
 
     def _digest(self, content: bytes) -> Digest:
         return Digest(blake2b(content, key=self._key, digest_size=16).digest())
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Mount:
+    """What a mount holds, for whoever calls the API server. It has no ``repr``: this is a secret."""
+
+    token: str = ""
+    claims: Token | None = None
+    """What the token says of itself."""
+    ca: bytes = b""
+    """Certificates in PEM."""
+    namespace: str = ""
+
+
+def read_mount(path: str, before: Mount, seen: Hashable) -> tuple[Mount, Hashable] | None:
+    """One whole generation and its fingerprint; None if that is still ``seen``.
+
+    What is empty, half-written or can't be read is as in ``before``. Raises SourceLost, and SourceUnreadable
+    also for a token or CA that can't be read and wasn't before.
+    """
+    if seen is not None and fingerprint(path, expect_swaps=isinstance(seen, str)) == seen:
+        return None
+    generation = read_generation(path, _take_large, expect_swaps=isinstance(seen, str))
+    files = generation.files
+    for file, known in (("token", before.token), ("ca.crt", before.ca)):
+        if file in generation.denied and not known:
+            raise SourceUnreadable(explain(generation.denied[file], f"{path}/{file}"))
+    token = files.get("token", b"").strip()
+    claims = _claims(token)
+    ca = files.get("ca.crt", b"")
+    return Mount(
+        token=before.token if claims is None else token.decode("ascii", "replace"),
+        claims=before.claims if claims is None else _token_of(claims, Digest(b"")),
+        ca=ca if ca.strip() else before.ca,
+        namespace=_namespace(files.get("namespace", b"")) or before.namespace,
+    ), generation.fingerprint
 
 
 def _take_large(file: int, _path: str, chunk: bytes) -> bytes:
@@ -114,6 +141,16 @@ def _take_large(file: int, _path: str, chunk: bytes) -> bytes:
 def _namespace(content: bytes) -> str | None:
     name = content.decode("utf-8", "surrogateescape")
     return name if is_namespace(name) else None
+
+
+def _token_of(claims: Mapping[str, Any], digest: Digest) -> Token:
+    own = claims.get("kubernetes.io")
+    times = [claims.get("exp"), own.get("warnafter") if isinstance(own, dict) else None]
+    # Seconds since the epoch, perhaps with a fraction (RFC 7519, NumericDate).
+    known = [int(time) for time in times if isinstance(time, (int, float)) and abs(time) < 2**53]
+    audience = claims.get("aud")
+    audiences = audience if isinstance(audience, list) else [audience]
+    return Token(min(known, default=None), tuple(name for name in audiences if isinstance(name, str)), digest)
 
 
 def _claims(token: bytes) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from kmetad._config.signals import signal_number
 from kmetad._delivery.cursor import Cursor
@@ -21,6 +21,10 @@ from kmetad.events import Batch, Outcome
 from kmetad.hookspecs import App, Context, Fail, LogTags, Retry, Skip
 from kmetad.metadata import Digest, Resource, Snapshot
 from kmetad.quantity import Quantity
+from kmetad.status import NOT_RUNNING
+
+if TYPE_CHECKING:
+    from kmetad.api import Client
 
 SOURCE = "podinfo"
 """What the host's changes name as their source."""
@@ -125,7 +129,18 @@ class Host:
         """What the plugin has for the app's next start (``kmetad_app_env``), as it said last."""
         self.log_tags: LogTags | None = None
         """What it has for the app's log lines (``kmetad_log_tags``), as it said last."""
-        context = Context("test", _log.get_logger(plugin="test"), lambda: self.snapshot, self.app)
+        self.status = NOT_RUNNING
+        """How kmetad is, as the plugin is told (``context.status()``)."""
+        self.api: Client | None = None
+        """The client of an API server that the plugin is given (``context.api()``); None: there is no server."""
+        context = Context(
+            "test",
+            _log.get_logger(plugin="test"),
+            lambda: self.snapshot,
+            self.app,
+            lambda: self.status,
+            api=self._client,
+        )
         self.instance: Instance = make(loaded, "test", own, context)
 
     @property
@@ -214,6 +229,13 @@ class Host:
     def applied(self, outcome: Outcome) -> None:
         """Another instance did this: ``on_applied``."""
         self.instance.applied(outcome)
+
+    def _client(self) -> Client:
+        if self.api is None:
+            from kmetad.api import NoServer
+
+            raise NoServer("no API server: the test has set none (Host.api)")
+        return self.api
 
     def _acknowledge(self) -> None:
         self._failed = 0

@@ -1,0 +1,301 @@
+"""The client, against an API server over TLS."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kmetad.api import (
+    BadAnswer,
+    Client,
+    Conflict,
+    CredentialsError,
+    Forbidden,
+    Gone,
+    NotFound,
+    Server,
+    Unauthorized,
+    find_server,
+    path_of,
+)
+from tests.apiserver import ApiServer, Authority, behaviour, pod
+
+APP = "system:serviceaccount:lab:app"
+PODS = path_of("pods", namespace="lab")
+WEB = path_of("pods", "web", namespace="lab")
+STATUS = path_of("pods", "web", namespace="lab", subresource="status")
+
+
+@pytest.fixture
+def server() -> Iterator[ApiServer]:
+    """One that has a Pod, and a user who may do everything with Pods."""
+    with ApiServer() as running:
+        running.put(pod("web", "lab", labels={"app": "web"}))
+        running.allow(APP, ["*"], ["pods", "pods/status", "events"], namespace="lab")
+        yield running
+
+
+@pytest.fixture
+def client(server: ApiServer, tmp_path: Path) -> Iterator[Client]:
+    """In a Pod of it."""
+    with Client(in_pod(server, tmp_path)) as made:
+        yield made
+
+
+def in_pod(server: ApiServer, directory: Path) -> Server:
+    """What a Pod with a service account finds."""
+    server.mount(directory / "account", APP)
+    environ = {"KUBERNETES_SERVICE_HOST": server.host, "KUBERNETES_SERVICE_PORT": str(server.port)}
+    return find_server(environ=environ, token_path=str(directory / "account"))
+
+
+def test_nothing_is_imported_before_the_first_call(tmp_path: Path) -> None:
+    """Importing it, making a client and asking it where it is brings neither HTTP nor TLS along."""
+    (tmp_path / "token").write_text("a.b.c")
+    program = (
+        "import sys\n"
+        "from kmetad.api import Client, find_server\n"
+        f"client = Client(find_server(url='https://127.0.0.1:1', token_path={str(tmp_path)!r}))\n"
+        "client.namespace, client.server\n"
+        "print(sorted({'urllib3', 'ssl', 'http.client', 'msgspec', 'yaml', 'kubernetes'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_get(client: Client, server: ApiServer) -> None:
+    """An object as it is, asked for over verified TLS with the mounted token."""
+    assert client.get(WEB)["metadata"]["labels"] == {"app": "web"}
+    assert client.namespace == "lab"
+    (request,) = server.requests
+    assert request.user == APP
+    assert request.header("Accept") == "application/json"
+    assert (request.header("User-Agent") or "").startswith("kmetad/")
+    claims = client.token()
+    assert claims is not None and claims.expires is not None
+
+
+def test_connections_are_kept(client: Client, server: ApiServer) -> None:
+    """Calls one after the other share one, also when one of them was refused."""
+    client.get(WEB)
+    with pytest.raises(NotFound, match='pods "nope" not found'):
+        client.get(path_of("pods", "nope", namespace="lab"))
+    client.get(WEB)
+    assert {request.connection for request in server.requests} == {1}
+
+
+def test_what_has_gone_from_a_kept_connection_is_no_fault(client: Client, server: ApiServer) -> None:
+    """A server closes what is idle whenever it likes."""
+    client.get(WEB)
+    server.hang_up()
+    assert client.get(WEB)["kind"] == "Pod"
+
+
+def test_a_kept_connection_that_breaks_as_it_is_taken(client: Client, server: ApiServer) -> None:
+    """What may be done twice is tried again on another; what may not, isn't."""
+    for behave in (behaviour.close, behaviour.reset):
+        client.get(WEB)
+        script = server.script("GET", behave)
+        assert client.get(WEB)["kind"] == "Pod"
+        assert script.used == 1
+    for call, verb in (
+        (lambda: client.create(path_of("events", namespace="lab"), {}), "POST"),
+        (lambda: client.patch(WEB, [], type="json"), "PATCH"),
+    ):
+        client.get(WEB)
+        script = server.script(verb, behaviour.close, times=2)
+        with pytest.raises(Exception, match="broke before an answer came"):
+            call()
+        assert script.used == 1
+        script.stop()
+
+
+def test_list_in_pages(client: Client, server: ApiServer) -> None:
+    """All of them, in one List, with the version to watch from."""
+    for number in range(7):
+        server.put(pod(f"p{number}", "lab", labels={"n": str(number % 2)}))
+    listed = client.list(PODS, limit=3)
+    assert [item["metadata"]["name"] for item in listed["items"]] == [f"p{n}" for n in range(7)] + ["web"]
+    assert len(server.requests) == 3
+    assert listed["metadata"]["resourceVersion"]
+    assert not {"continue", "remainingItemCount"} & set(listed["metadata"])
+    odd = client.list(PODS, {"labelSelector": "n=1"})
+    assert [item["metadata"]["name"] for item in odd["items"]] == ["p1", "p3", "p5"]
+
+
+def test_a_list_that_expires_on_the_way(client: Client, server: ApiServer) -> None:
+    """It is asked for at once, as a whole, and isn't half of one and half of another."""
+    for number in range(7):
+        server.put(pod(f"p{number}", "lab"))
+    server.script(lambda request: "continue=" in request.path, "410-continue-expired")
+    listed = client.list(PODS, limit=3)
+    assert len(listed["items"]) == 8
+    assert "limit" not in server.requests[-1].path
+    server.script("list", "410-list-exact-compacted")
+    with pytest.raises(Gone, match="list again"):
+        client.list(PODS)
+
+
+def test_what_is_no_list(client: Client) -> None:
+    """A single object can't be listed."""
+    with pytest.raises(BadAnswer, match="expected a List, got Pod"):
+        client.list(WEB)
+
+
+def test_create_and_delete(client: Client, server: ApiServer) -> None:
+    """An object comes and goes; its name may be the server's to find."""
+    made = client.create(PODS, {"metadata": {"generateName": "job-"}, "spec": pod("x", "lab")["spec"]})
+    name = made["metadata"]["name"]
+    assert name.startswith("job-") and server.get("Pod", "lab", name)
+    with pytest.raises(Conflict) as caught:
+        client.create(PODS, {"metadata": {"name": "web"}, "spec": pod("x", "lab")["spec"]})
+    assert caught.value.reason == "AlreadyExists"
+    client.delete(path_of("pods", name, namespace="lab"), {"gracePeriodSeconds": 0})
+    assert server.get("Pod", "lab", name) is None
+
+
+def test_a_merge_patch(client: Client, server: ApiServer) -> None:
+    """Null removes. A value that was no UTF-8 goes as JSON has it, and whoever reads it makes of it what it can."""
+    client.patch(WEB, {"metadata": {"labels": {"app": None, "v": "2"}}})
+    stored = server.get("Pod", "lab", "web")
+    assert stored is not None and stored["metadata"]["labels"] == {"v": "2"}
+    server.script("PATCH", behaviour.body(b"{}"))
+    client.patch(WEB, {"metadata": {"annotations": {"odd": "\udcff"}}})
+    assert server.requests[-1].body == rb'{"metadata":{"annotations":{"odd":"\udcff"}}}'
+
+
+def test_a_json_patch(client: Client, server: ApiServer) -> None:
+    """A list of operations."""
+    client.patch(WEB, [{"op": "replace", "path": "/metadata/labels/app", "value": "x"}], type="json")
+    stored = server.get("Pod", "lab", "web")
+    assert stored is not None and stored["metadata"]["labels"] == {"app": "x"}
+
+
+def test_a_strategic_patch(client: Client, server: ApiServer) -> None:
+    """Conditions are merged by their type, where a merge patch would replace the list."""
+    for kind in ("One", "Two"):
+        condition = {"type": kind, "status": "True", "lastTransitionTime": None}
+        client.patch(STATUS, {"status": {"conditions": [condition]}}, type="strategic")
+    stored = server.get("Pod", "lab", "web")
+    assert stored is not None
+    assert {"One", "Two"} <= {condition["type"] for condition in stored["status"]["conditions"]}
+
+
+def test_apply(client: Client, server: ApiServer) -> None:
+    """What a manager no longer applies goes; what another has is a Conflict, unless it is forced."""
+
+    def annotations(manager: str, force: bool = False, **values: str) -> None:
+        body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web", "annotations": values}}
+        client.patch(WEB, body, type="apply", field_manager=manager, force=force)
+
+    annotations("one", a="1", b="1")
+    annotations("one", a="1")
+    annotations("two", c="2")
+    with pytest.raises(Conflict, match=r'conflict with "one".*take it over with force'):
+        annotations("two", a="2", c="2")
+    annotations("two", force=True, a="2", c="2")
+    stored = server.get("Pod", "lab", "web")
+    assert stored is not None and stored["metadata"]["annotations"] == {"a": "2", "c": "2"}
+
+
+def test_raw(client: Client, server: ApiServer) -> None:
+    """Bytes as they are; what the client owns can't be said otherwise."""
+    answer = client.raw("GET", "/healthz")
+    assert (answer.status, answer.body) == (200, b"ok")
+    assert client.raw("GET", WEB).json()["kind"] == "Pod"
+    assert client.raw("GET", WEB, headers={"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}).json()[
+        "kind"
+    ] == "Table"  # fmt: skip
+    for name in ("Authorization", "host", "Content-Length"):
+        with pytest.raises(ValueError, match="itself"):
+            client.raw("GET", WEB, headers={name: "x"})
+    with pytest.raises(Forbidden):
+        client.raw("GET", path_of("secrets", namespace="lab"))
+
+
+def test_plain_http(tmp_path: Path) -> None:
+    """As behind ``kubectl proxy``: it works, and no token goes over it, though one is mounted."""
+    with ApiServer(tls=False) as server:
+        server.put(pod("web", "lab"))
+        server.allow("kubectl-proxy", ["get"], ["pods"], namespace="lab")
+        server.mount(tmp_path / "account", APP)
+        with Client(find_server(url=server.url, token_path=str(tmp_path / "account"))) as client:
+            assert client.get(WEB)["kind"] == "Pod"
+            assert client.token() is None
+        assert server.requests[0].header("Authorization") is None
+
+
+def test_insecure(server: ApiServer, tmp_path: Path) -> None:
+    """Anybody may answer, so no token is sent; the answer says that."""
+    mounted = server.mount(tmp_path / "account", APP)
+    with Client(find_server(url=server.url, insecure=True, token_path=str(mounted.path))) as client:
+        assert client.get("/version")["major"]
+        with pytest.raises(Forbidden, match="no credentials were sent"):
+            client.get(WEB)
+    assert {request.header("Authorization") for request in server.requests} == {None}
+
+
+def test_without_a_token(server: ApiServer, tmp_path: Path) -> None:
+    """A mount that holds none yet is told of, and nothing is sent; once it is there, it is used."""
+    mounted = server.mount(tmp_path / "account", APP)
+    token = mounted.token
+    mounted.rotate(token="")
+    with Client(find_server(url=server.url, token_path=str(mounted.path))) as client:
+        with pytest.raises(CredentialsError, match="token holds no whole token"):
+            client.get(WEB)
+        assert server.requests == []
+        mounted.rotate(token=token)
+        assert client.get(WEB)["kind"] == "Pod"
+
+
+def test_a_prefix(server: ApiServer, tmp_path: Path) -> None:
+    """A URL may have a path in front of all others, as behind a gateway."""
+    mounted = server.mount(tmp_path / "account", APP)
+    server.script("/clusters/one/*", behaviour.body(json.dumps({"kind": "Pod"}).encode()))
+    with Client(find_server(url=f"{server.url}/clusters/one/", token_path=str(mounted.path))) as client:
+        assert client.get(WEB) == {"kind": "Pod"}
+    assert server.requests[0].where == f"/clusters/one{WEB}"
+
+
+def test_another_audience(client: Client, server: ApiServer, tmp_path: Path) -> None:
+    """A token that isn't for this server is a 401, which says what to look at."""
+    server.mount(tmp_path / "account", token=server.token(APP, audiences=("vault",)), namespace="lab")
+    with pytest.raises(Unauthorized, match="for another server or audience"):
+        client.get(WEB)
+
+
+def test_closed_and_used_again(client: Client, server: ApiServer) -> None:
+    """Closing gives back connections, no more."""
+    client.get(WEB)
+    client.close()
+    assert client.get(WEB)["kind"] == "Pod"
+    assert {request.connection for request in server.requests} == {1, 2}
+
+
+def test_a_name_for_tls(server: ApiServer, tmp_path: Path) -> None:
+    """The certificate may be for another name than the one that is connected to."""
+    mounted = server.mount(tmp_path / "account", APP)
+    found = find_server(url=server.url, token_path=str(mounted.path))
+    named = Server(found.url, found.credentials, tls_name="localhost")
+    with Client(named) as client:
+        assert client.get(WEB)["kind"] == "Pod"
+    wrong = Server(found.url, found.credentials, tls_name="example.com")
+    with Client(wrong) as client, pytest.raises(Exception, match="another name"):
+        client.get(WEB)
+
+
+def test_authorities_that_are_not_strict(tmp_path: Path) -> None:
+    """A CA that Python 3.13's own contexts refuse is a cluster's CA all the same."""
+    with ApiServer(authority=Authority(strict=False)) as server, Client(in_pod(server, tmp_path)) as client:
+        assert client.get("/version")["major"]
+        strict = ssl.create_default_context(cadata=server.authority.pem.decode())
+        strict.verify_flags |= ssl.VERIFY_X509_STRICT
+        with socket.create_connection((server.host, server.port)) as sock, pytest.raises(ssl.SSLError):
+            strict.wrap_socket(sock, server_hostname=server.host)
