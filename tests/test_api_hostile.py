@@ -20,8 +20,9 @@ from kmetad.api import (
     find_server,
     path_of,
 )
-from tests.apiserver import ApiServer, Authority, behaviour, pod
+from tests.apiserver import ApiServer, behaviour, pod
 from tests.apiserver.behaviour import Behaviour
+from tests.relay import relay_once
 
 APP = "system:serviceaccount:lab:app"
 WEB = path_of("pods", "web", namespace="lab")
@@ -222,39 +223,14 @@ def test_a_certificate_for_another_name(server: ApiServer, tmp_path: Path) -> No
         forward.join()
 
 
-def relay_once(listening: socket.socket, to: tuple[str, int]) -> None:
-    """Pass one connection on, both ways, to its end."""
-    theirs, _ = listening.accept()
-    with theirs, socket.create_connection(to) as ours:
-        back = threading.Thread(target=copy, args=(ours, theirs))
-        back.start()
-        copy(theirs, ours)
-        back.join()
-
-
-def copy(source: socket.socket, to: socket.socket) -> None:
-    """Until it ends."""
-    try:
-        while data := source.recv(65536):
-            to.sendall(data)
-        to.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass
-
-
 def test_an_expired_certificate(tmp_path: Path) -> None:
     """OpenSSL's own words are in it."""
-    authority = Authority()
-    with ApiServer(authority=authority) as server:
-        mounted = server.mount(tmp_path / "account", APP)
-        with Client(find_server(url=server.url, token_path=str(mounted.path))) as client:
-            assert client.get("/version")
-            client.close()
-            context = server._context
-            assert context is not None
-            authority.server(expired=True).load(context)
-            with pytest.raises(Untrusted, match="certificate has expired"):
-                client.get("/version")
+    with ApiServer() as server, made(server, tmp_path) as client:
+        assert client.get("/version")
+        expired = server.authority.server(expired=True)
+        server.rotate_certificate(server.authority, certificate=expired)
+        with pytest.raises(Untrusted, match="certificate has expired"):
+            client.get("/version")
 
 
 def test_a_handshake_that_hangs(tmp_path: Path) -> None:
