@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from kmetad._sources.serviceaccount import Secret
 from kmetad.api import CredentialsError, Mounted
-from kmetad.api.credentials import NO_HEADERS, NOBODY, Secret, bearer
+from kmetad.api.credentials import NO_HEADERS, NOBODY, bearer
 from kmetad.testing.kubelet import ServiceAccountVolume, token
 from tests.unprivileged import as_nobody
 

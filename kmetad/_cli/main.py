@@ -18,6 +18,7 @@ COMMANDS = {
     "check": "validate the configuration, and try changes on it",
     "status": "ask the running daemon how it is",
     "plugins": "list the installed plugins",
+    "api": "explore the API server",
     "demo": "see everything in a minute, no cluster needed",
 }
 """Each command, whose module has the same name, and what it does."""

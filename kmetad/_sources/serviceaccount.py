@@ -13,7 +13,7 @@ from binascii import a2b_base64
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from kmetad._sources.content import Content
 from kmetad._sources.generation import fingerprint, read_generation
@@ -93,11 +93,20 @@ class ServiceAccount:
         return Digest(blake2b(content, key=self._key, digest_size=16).digest())
 
 
+class Secret(str):
+    """A text that no message shows: not by ``repr``, and so in no traceback's or test's list of values."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> Literal["<secret>"]:
+        return "<secret>"
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Mount:
     """What a mount holds, for whoever calls the API server. It has no ``repr``: this is a secret."""
 
-    token: str = ""
+    token: Secret = Secret()
     claims: Token | None = None
     """What the token says of itself."""
     ca: bytes = b""
@@ -119,11 +128,11 @@ def read_mount(path: str, before: Mount, seen: Hashable) -> tuple[Mount, Hashabl
         if file in generation.denied and not known:
             raise SourceUnreadable(explain(generation.denied[file], f"{path}/{file}"))
     token = files.get("token", b"").strip()
-    claims = _claims(token)
+    claims = claims_of(token)
     ca = files.get("ca.crt", b"")
     return Mount(
-        token=before.token if claims is None else token.decode("ascii", "replace"),
-        claims=before.claims if claims is None else _token_of(claims, Digest(b"")),
+        token=before.token if claims is None else Secret(token.decode("ascii", "replace")),
+        claims=claims or before.claims,
         ca=ca if ca.strip() else before.ca,
         namespace=_namespace(files.get("namespace", b"")) or before.namespace,
     ), generation.fingerprint
@@ -141,6 +150,12 @@ def _take_large(file: int, _path: str, chunk: bytes) -> bytes:
 def _namespace(content: bytes) -> str | None:
     name = content.decode("utf-8", "surrogateescape")
     return name if is_namespace(name) else None
+
+
+def claims_of(token: bytes) -> Token | None:
+    """What a token says of itself, unverified; None if it is no whole one, or opaque."""
+    claims = _claims(token)
+    return None if claims is None else _token_of(claims, Digest(b""))
 
 
 def _token_of(claims: Mapping[str, Any], digest: Digest) -> Token:

@@ -11,9 +11,8 @@ import threading
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
 
-from kmetad._sources.serviceaccount import DIRECTORY, Mount, read_mount
+from kmetad._sources.serviceaccount import DIRECTORY, Mount, Secret, read_mount
 from kmetad.api.errors import CredentialsError
 from kmetad.errors import SourceError
 from kmetad.metadata import Token
@@ -134,15 +133,6 @@ class Mounted(Credentials):
                 if not self._mount.token:  # else what there was goes on, until it isn't accepted
                     raise CredentialsError(f"no service account: {error}") from None
             return self._mount
-
-
-class Secret(str):
-    """A text that no message shows: not by ``repr``, and so in no traceback's or test's list of values."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> Literal["<secret>"]:
-        return "<secret>"
 
 
 def bearer(token: str, place: str) -> Mapping[str, str]:

@@ -94,7 +94,8 @@ def _find(
         return Server(at, account, namespace=account.namespace, found=f"${HOST}")
     if kubeconfig is None and not environ.get("KUBECONFIG") and not os.path.exists(usual):
         raise NoServer(
-            f"no API server is known: {_missing(host, token_path)}, and there is no {usual}; name a URL"
+            f"no API server is known: {_missing(host, token_path)}, and there is no {usual}; "
+            "name one by [api] in the configuration, by --server or by --kubeconfig"
         )
     from kmetad.api import kubeconfig as files
 
@@ -117,7 +118,7 @@ def _checked(url: str, what: str = "the API server") -> str:
         elif parts.username is not None or parts.password is not None:
             url, wrong = (
                 "…",
-                "a user and password in the URL would be seen everywhere; a kubeconfig can have them",
+                "a user and password in a URL would be seen everywhere; a kubeconfig's user can have them",
             )
         elif parts.query or parts.fragment:
             wrong = "a query or fragment means nothing here"
@@ -127,7 +128,7 @@ def _checked(url: str, what: str = "the API server") -> str:
         wrong = str(error)
     if wrong:
         raise NoServer(f"the URL of {what}, {url!r}: {wrong}")
-    return url
+    return parts.scheme + url[len(parts.scheme) :]
 
 
 def _proxy(url: str, environ: Mapping[str, str]) -> str | None:
