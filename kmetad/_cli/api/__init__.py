@@ -1,7 +1,7 @@
 """Explore the API server: where it is, what it has, and what you may do there.
 
 In a Pod it is found by itself, with the Pod's own token. Elsewhere $KUBECONFIG or
-~/.kube/config says where it is and who you are (pip install "kmetad[kubeconfig]").
+~/.kube/config says where it is and who you are.
 The exit code is 0, 1 if it is denied or an error of the API, 2 for wrong usage.
 
 examples:
