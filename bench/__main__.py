@@ -11,7 +11,7 @@ import tempfile
 import time
 from dataclasses import replace
 
-from bench import idle, install, latency, lines, report, start
+from bench import calls, idle, install, latency, lines, report, start
 from bench.latency import Scenario
 
 SCENARIOS = tuple(Scenario(volumes, files, 20) for volumes in (1, 10, 100) for files in (1, 6))
@@ -53,7 +53,9 @@ def main() -> int:
         print("\n" + report.idle_table(idles, seconds))
         tagged = lines.measure(2 if options.quick else 7, 100 if options.quick else 500, directory)
         print("\n" + report.lines_table(tagged))
-        print("\n" + report.targets(latencies, starts, idles, tagged))
+        called = calls.measure(100 if options.quick else 500, installed, directory)
+        print("\n" + report.calls_table(called))
+        print("\n" + report.targets(latencies, starts, idles, tagged, called))
         print(f"Took {time.monotonic() - started:.0f} s; load {os.getloadavg()[0]:.1f}.")
     finally:
         shutil.rmtree(directory, ignore_errors=True)

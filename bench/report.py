@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 
+from bench.calls import BARE, CALLS, MEMORY, Calls
 from bench.contenders import KMETAD, OBSERVER
 from bench.idle import Idle
 from bench.install import Installed
@@ -122,6 +123,20 @@ def lines_table(lines: Lines) -> str:
     )
 
 
+def calls_table(calls: Calls) -> str:
+    """What calling the API server costs, a line each client."""
+    if calls.fault is not None:
+        return _table("Calling the API server", [("", ""), (calls.fault, "")])
+    bare = calls.times[BARE]
+    rows = [("", "calls", "p50 µs", "x urllib3")]
+    for name, times in calls.times.items():
+        ratio = statistics.median(one / other for one, other in zip(times, bare, strict=True))
+        rows.append((name, str(len(times)), _number(statistics.median(times), 0), f"{ratio:.2f}"))
+    memory = f"{calls.idle:.1f} and {calls.calling:.1f} MB"
+    said = f"A daemon's Private_Dirty, its plugin calling nobody, and after {CALLS} calls: {memory}\n"
+    return _table("GET of a Pod over TLS, on a connection that is kept", rows) + said
+
+
 def _of_lines(lines: Lines) -> Iterable[tuple[str, str, str]]:
     for kind, name, least, stretch in OF_LINES:
         ratio = _median(lines.of(kind, TAGGER).ratios(lines.of(kind, name)))
@@ -142,6 +157,7 @@ def targets(
     starts: Sequence[Start],
     idles: Sequence[Idle],
     lines: Lines,
+    calls: Calls,
 ) -> str:
     """Each target with what was measured and whether it holds."""
     rows = [("target", "measured", "")]
@@ -192,6 +208,12 @@ def targets(
             name = f"Private_Dirty ≤ {idle.megabytes:g} MB; {where}"
             rows.append((name, held_mb, _verdict(held.private_dirty <= idle.megabytes)))
     rows += _of_lines(lines)
+    name = f"calls to the API server cost ≤ {MEMORY:g} MB beside the daemon"
+    cost = calls.cost
+    measured = (
+        (calls.fault or "—", "not measured") if cost is None else (f"{cost:.1f} MB", _verdict(cost <= MEMORY))
+    )
+    rows.append((name, *measured))
     return _table("Targets", rows)
 
 

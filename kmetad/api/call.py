@@ -1,4 +1,4 @@
-"""A request that is under way, and that others can end."""
+"""Requests that are under way, and how they are ended: by others, or because their time is over."""
 
 from __future__ import annotations
 
@@ -9,35 +9,29 @@ import time
 
 
 class Call:
-    """One request, or one watch. ``seconds``: after so many it is cut, whatever it is at; None: never.
+    """One request, or one watch. A context manager."""
 
-    A socket's own time-out begins anew with each byte that comes, so a server that sends one now and then
-    would hold its caller for ever. A context manager.
-    """
-
-    def __init__(self, seconds: float | None = None) -> None:
+    def __init__(self, until: float | None = None, deadlines: Deadlines | None = None) -> None:
+        """``until``: it is cut then, by the monotonic clock, whatever it is at; ``deadlines`` sees to that."""
         self.late = False
         """It was cut because its time was over."""
         self.ended = False
         """It was cut."""
         self.connected = False
         """There was a connection, so that something may have been sent."""
+        self._until = until
+        self._deadlines = deadlines
         self._lock = threading.Lock()
         self._line: socket.socket | None = None
-        self._until = None if seconds is None else time.monotonic() + seconds
-        self._timer: threading.Timer | None = None
-        if seconds is not None:
-            self._timer = threading.Timer(seconds, self._too_late)
-            self._timer.daemon = True
-            self._timer.name = "api-timeout"
-            self._timer.start()
 
     def __enter__(self) -> Call:
+        if self._deadlines is not None and self._until is not None:
+            self._deadlines.add(self, self._until)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._deadlines is not None:
+            self._deadlines.remove(self)
         with self._lock:
             if self._line is not None:
                 self._line.close()
@@ -59,16 +53,54 @@ class Call:
             if self.ended:
                 _shut(line)
 
-    def cut(self) -> None:
+    def cut(self, *, late: bool = False) -> None:
         """End it, from any thread: whoever waits for the connection is told at once that it is over."""
         with self._lock:
+            self.late = self.late or (late and not self.ended)
             self.ended = True
             if self._line is not None:
                 _shut(self._line)
 
-    def _too_late(self) -> None:
-        self.late = True
-        self.cut()
+
+class Deadlines:
+    """Cuts calls whose time is over.
+
+    A socket's own time-out begins anew with each byte that comes, so a server that sends one now and then
+    would hold its caller for ever. One thread looks after all calls. It is there while there are some, sleeps
+    until the next is due, and is woken for nothing else.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._calls: dict[Call, float] = {}
+        self._next: float | None = None
+        """When the thread wakes, by the monotonic clock; None: there is none."""
+
+    def add(self, call: Call, until: float) -> None:
+        """Cut it then."""
+        with self._changed:
+            self._calls[call] = until
+            if self._next is None:
+                self._next = until
+                threading.Thread(target=self._run, name="api-deadlines", daemon=True).start()
+            elif until < self._next:
+                self._changed.notify()
+
+    def remove(self, call: Call) -> None:
+        """It has come to its end."""
+        with self._changed:
+            self._calls.pop(call, None)
+
+    def _run(self) -> None:
+        with self._changed:
+            while self._calls:
+                self._next = min(self._calls.values())
+                self._changed.wait(max(0.0, self._next - time.monotonic()))
+                now = time.monotonic()
+                for call in [call for call, until in self._calls.items() if until <= now]:
+                    del self._calls[call]
+                    call.cut(late=True)
+            self._next = None
 
 
 def _shut(line: socket.socket) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from kmetad.api.call import Call
 from kmetad.api.objects import LONGEST, Object, parse, whole_list
 from kmetad.api.paths import target
 from kmetad.api.server import Server, find_server
@@ -76,7 +75,7 @@ class Client:
 
     def get(self, path: str, query: Query = _NOTHING) -> Object:
         """One object, or whatever the path holds as an object of JSON."""
-        with Call(self.timeout) as call:
+        with self._transport.call(self.timeout) as call:
             return self._transport.get(call, target(path, query))
 
     def list(self, path: str, query: Query = _NOTHING, *, limit: int = _PAGE) -> Object:
@@ -143,7 +142,7 @@ class Client:
         owned = {"authorization", "host", "connection", "transfer-encoding", "content-length"}
         if taken := owned & {name.lower() for name in headers}:
             raise ValueError(f"the client sets {', '.join(sorted(taken))} itself")
-        with Call(self.timeout if timeout is None else timeout) as call:
+        with self._transport.call(self.timeout if timeout is None else timeout) as call:
             return self._transport.whole(call, method, target(path), body, headers, limit=limit)
 
     # -- how -----------------------------------------------------------------------------
@@ -155,7 +154,7 @@ class Client:
 
         sent = b"" if body is None else dumps(body, separators=(",", ":"), default=_plain).encode()
         headers = {"Content-Type": content_type} if sent else {}
-        with Call(self.timeout) as call:
+        with self._transport.call(self.timeout) as call:
             answer = self._transport.whole(call, method, path, sent, headers, limit=LONGEST)
         return parse(answer.body, named(method, path))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from kmetad.api import status
-from kmetad.api.call import Call
+from kmetad.api.call import Call, Deadlines
 from kmetad.api.credentials import NO_HEADERS, NOBODY, Trust
 from kmetad.api.errors import ApiError, BadAnswer, StatusError, TimedOut, Unauthorized, Unreachable, Untrusted
 from kmetad.api.faults import explain
@@ -81,6 +82,12 @@ class Transport:
         self._lock = threading.Lock()
         self._trust: Trust | None = None
         self._through: urllib3.PoolManager | None = None
+        self._deadlines = Deadlines()
+
+    def call(self, seconds: float | None = None) -> Call:
+        """What the other methods take: a request that has so many seconds from now on, or all the time."""
+        until = None if seconds is None else time.monotonic() + seconds
+        return Call(until, self._deadlines)
 
     def close(self) -> None:
         """Close what is idle; calls that are under way go on."""

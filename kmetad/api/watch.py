@@ -154,12 +154,12 @@ class Watch:
         return Event("LISTED", listed)
 
     def _get(self, path: str, query: Mapping[str, object]) -> Object:
-        with self._under_way(Call(self._timeout)) as call:
+        with self._under_way(self._transport.call(self._timeout)) as call:
             return self._transport.get(call, target(path, query))
 
     def _follow(self) -> Iterator[Event]:
         """One request, to its end."""
-        with self._under_way(Call()) as call:
+        with self._under_way(self._transport.call()) as call:
             self.requests += 1
             with self._begin(call) as stream:
                 self._accepted = True
