@@ -133,7 +133,10 @@ def test_a_plain_directory(tmp_path: Path) -> None:
         ({"ca.crt": "a CA"}, "token holds no whole token"),
         ({"token": "", "ca.crt": "a CA"}, "token holds no whole token"),
         ({"token": FIRST}, "ca.crt isn't there, or empty"),
-        ({"token": "\n" + FIRST.replace(".", "\r\nX: y.", 1), "ca.crt": "a CA"}, "something that is no token"),
+        (
+            {"token": "\n" + FIRST.replace(".", "\r\nX: y.", 1), "ca.crt": "a CA"},
+            "something that is no token",
+        ),
     ],
 )
 def test_what_is_missing(tmp_path: Path, files: dict[str, str], why: str) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from kmetad.api import Client, NoServer, find_server
+from kmetad._config import parse
+from kmetad.api import Client, NoServer, find_server, path_of
 from kmetad.hookspecs import Context, hookimpl
 from kmetad.testing import Host, Volume
 from tests.apiserver import ApiServer, behaviour, pod
+from tests.cli import eventually
 from tests.daemons import Daemon
 
 APP = "system:serviceaccount:lab:app"
@@ -188,3 +193,64 @@ def test_the_host_of_plugin_tests(server: ApiServer, tmp_path: Path) -> None:
     with Client(find_server(url=server.url, token_path=str(mounted.path))) as host.api:
         host.start()
     assert host.outcomes[-1].detail["version"].startswith("v1.")
+
+
+# -- docs/api.md
+
+
+def examples() -> list[str]:
+    """The indented blocks of the page's part about plugins."""
+    page = (Path(__file__).parent.parent / "docs" / "api.md").read_text()
+    part = page.partition("## From a plugin or an app\n")[2].partition("\n## ")[0]
+    return [textwrap.dedent(block) for block in re.findall(r"(?:^    .*\n|^\n(?=    ))+", part, re.MULTILINE)]
+
+
+def test_the_page_s_plugin(daemon: Callable[..., Daemon], server: ApiServer, tmp_path: Path) -> None:
+    """It does what the page says."""
+    plugin, _, _ = examples()
+    (tmp_path / "seen.py").write_text(plugin)
+    server.mount(tmp_path / "account", APP)
+    server.allow(APP, ["patch"], ["pods"], namespace="lab")
+    toml = TOML.partition("[plugins")[0] + '[plugins.seen]\npath = "DIR/seen.py"\n'
+    kmetad = daemon(toml, POD_NAME="web", **in_cluster(server))
+    kmetad.line("kmetad.started")
+    label(tmp_path, app="v2")
+    server.wait_for("PATCH")
+
+    def annotated() -> bool:
+        stored = server.get("Pod", "lab", "web")
+        return stored is not None and stored["metadata"].get("annotations") == {"example.com/seen": "v2"}
+
+    eventually(annotated)
+
+
+def test_the_page_s_toml() -> None:
+    """Each of its options exists; of url and kubeconfig only one may be set."""
+    _, toml, _ = examples()
+    url, *others = [line.removeprefix("# ") for line in toml.splitlines() if "=" in line]
+    assert len(others) == 2
+    assert parse(f"[api]\n{url}\n{others[1]}\n", "f").problems == ()
+    assert parse("[api]\n" + "\n".join(others), "f").problems == ()
+
+
+def test_the_page_s_watch(server: ApiServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It prints what there is, and what happens."""
+    server.allow(APP, ["list", "watch"], ["pods"], namespace="lab")
+    mounted = server.mount(tmp_path / "account", APP)
+    with Client(find_server(url=server.url, token_path=str(mounted.path))) as client:
+        thread = threading.Thread(
+            target=exec, args=(examples()[2], {"client": client, "path_of": path_of, "print": print})
+        )
+        thread.start()
+        server.wait_for_watches()
+        server.label("lab", "web", app="v2")
+        said: list[str] = []
+
+        def told() -> bool:
+            said.append(capsys.readouterr().out)
+            return "MODIFIED" in "".join(said)
+
+        eventually(told)
+        client.close()
+        thread.join()
+    assert [line.split()[0] for line in "".join(said).splitlines()] == ["LISTED", "MODIFIED"]

@@ -175,7 +175,7 @@ def test_a_plugin_that_cannot_be_made(setup: Setup, body: str, said: str) -> Non
         ('lane = {{ debounce = "10s" }}\n', "1m40s"),
         ('lane = {{ splay = "5m" }}\n', "5m"),
         ("[env]\nZONE = \"metadata.labels['zone']\"\n", "only in the environment"),
-        ('[api]\nurl = "http://x"\n', "api.url"),
+        ('[api]\nkubeconfig = "/nowhere/config"\n', "api.kubeconfig: there is no /nowhere/config"),
         ('[plugins.a]\npath = "{root}/filler.py"\n', 'set [run] start = "after-sync"'),
         (
             '[plugins.a]\npath = "{root}/filler.py"\n[plugins.b]\npath = "{root}/filler.py"\n',

@@ -171,14 +171,6 @@ def test_advice_at_the_start(daemon: Callable[..., Daemon], tmp_path: Path) -> N
     assert kmetad.end() == 0
 
 
-def test_what_this_version_cannot_do_is_said(daemon: Callable[..., Daemon], tmp_path: Path) -> None:
-    """No option is parsed and ignored in silence."""
-    kmetad = daemon(PODINFO + '[api]\nurl = "http://127.0.0.1:8001"\n')
-    assert "api.url" in kmetad.line("config.not_in_this_version")["what"]
-    kmetad.line("kmetad.started")
-    assert kmetad.end() == 0
-
-
 def test_options_for_an_app_that_is_not_there(daemon: Callable[..., Daemon], tmp_path: Path) -> None:
     """A daemon alone says which of them do nothing; those that are for it, too, are left out."""
     Volume(tmp_path / "podinfo").write(labels={"app": "web"})

@@ -88,12 +88,18 @@ def _print_schema() -> int:
 
 def _make(loaded: Loaded) -> tuple[dict[str, Instance], list[str], list[str]]:
     """The instances, made as ``kmetad run`` makes them, never called; what is wrong with the others; what may be."""
+    from dataclasses import replace
+
     from kmetad._daemon.instances import make_instance
     from kmetad.errors import AppError, ConfigError, PluginError
     from kmetad.hookspecs import App
     from kmetad.metadata import Snapshot
+    from kmetad.status import NOT_RUNNING, LaneStatus
 
     promised = App(wrapped=True, why="`kmetad check` starts no app that could be signalled or restarted")
+    # So that a plugin can say of others whether they are there at all.
+    lanes = tuple(LaneStatus(name, "starting") for name in loaded.config.plugins)
+    status = replace(NOT_RUNNING, lanes=lanes)
     made: dict[str, Instance] = {}
     faults: list[str] = []
     doubts: list[str] = []
@@ -101,12 +107,12 @@ def _make(loaded: Loaded) -> tuple[dict[str, Instance], list[str], list[str]]:
         try:
             try:
                 app = promised if loaded.config.run.command else App()
-                made[name] = make_instance(table, Snapshot, app)
+                made[name] = make_instance(table, Snapshot, app, lambda: status)
             except PluginError as error:
                 if not isinstance(error.__cause__, AppError):
                     raise
                 # The command may be on the command line, of which a TOML knows nothing.
-                made[name] = make_instance(table, Snapshot, promised)
+                made[name] = make_instance(table, Snapshot, promised, lambda: status)
                 doubts.append(f"plugins.{name}: without a command behind `kmetad run --`: {error.__cause__}")
         except (ConfigError, PluginError) as error:
             faults += str(error).splitlines()
@@ -132,6 +138,7 @@ def _warnings(config: Config, snapshot: Snapshot, instances: dict[str, Instance]
         *_of_fillers(fillers),
         *_of_lanes(config),
         *_of_state(config),
+        *_of_api(config),
         *(sentence for instance in instances.values() for sentence in advice.of_plugin(instance, snapshot)),
     ]
 
@@ -176,6 +183,14 @@ def _of_state(config: Config) -> list[str]:
         "mount a volume there that outlives the container, such as an emptyDir"
     )
     return [sentence]
+
+
+def _of_api(config: Config) -> list[str]:
+    """A kubeconfig that nobody will find."""
+    file = config.api.kubeconfig
+    if file is None or os.path.exists(file):
+        return []
+    return [f"api.kubeconfig: there is no {file}, so plugins that call the API server will fail"]
 
 
 def _print_summary(loaded: Loaded, snapshot: Snapshot) -> None:

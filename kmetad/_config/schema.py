@@ -63,6 +63,8 @@ def _of(info: inspect.Type) -> dict[str, Any]:
             return parts[0] if len(parts) == 1 else {"anyOf": parts}
         case inspect.LiteralType():
             return {"enum": choices(info)}
+        case inspect.BoolType():
+            return {"type": "boolean"}
         case inspect.IntType():
             bounds = {"minimum": info.ge, "maximum": info.le}
             return {"type": "integer", **{key: bound for key, bound in bounds.items() if bound is not None}}
