@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+from kmetad.api.find import find_server
 from kmetad.api.objects import LONGEST, Object, parse, whole_list
 from kmetad.api.paths import target
-from kmetad.api.server import Server, find_server
+from kmetad.api.server import Server
 from kmetad.api.transport import PATCHES, Answer, Transport, named
 
 if TYPE_CHECKING:

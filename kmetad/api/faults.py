@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from kmetad.api.call import Call
 from kmetad.api.credentials import NOBODY
 from kmetad.api.errors import BadAnswer, TimedOut, Unreachable, Untrusted
-from kmetad.api.server import HOST, Server
+from kmetad.api.server import Server
 
 if TYPE_CHECKING:
     from ssl import SSLCertVerificationError
@@ -73,7 +73,7 @@ def _https(server: Server) -> str:
 
 def _untrusted(error: SSLCertVerificationError, server: Server) -> str:
     if error.verify_code in _OTHER_NAMES:
-        return f"it is for another name; in a Pod it is promised for ${HOST} alone"
+        return "it is for another name; in a Pod it is promised for $KUBERNETES_SERVICE_HOST alone"
     if server.credentials is NOBODY:
         return "the system's CAs don't vouch for a cluster's: a kubeconfig can name the cluster's"
     return "its CA is another one than is known here: is this the right cluster, and the CA file whole?"

@@ -1,18 +1,12 @@
-"""Where the API server is, as whom it is asked, and how that is found out."""
+"""Where the API server is, and as whom it is asked."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from kmetad._sources.serviceaccount import DIRECTORY
-from kmetad.api.credentials import NOBODY, Credentials, Mounted
+from kmetad.api.credentials import NOBODY, Credentials
 from kmetad.api.errors import NoServer
-
-HOST, PORT = "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"
-"""Variables that the kubelet gives every container. The server's certificate is promised for this host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,67 +41,6 @@ class Server:
         return self.verify and self.url.startswith("https:")
 
 
-def find_server(
-    *,
-    url: str | None = None,
-    kubeconfig: str | None = None,
-    context: str | None = None,
-    insecure: bool = False,
-    proxy_from_env: bool = False,
-    token_path: str = DIRECTORY,
-    environ: Mapping[str, str] = os.environ,
-) -> Server:
-    """The server that ``url`` or ``kubeconfig`` name; else the cluster's own in a Pod, else the usual kubeconfig.
-
-    ``url``: it gets the mounted service account's token, over https, if there is one, or with ``kubeconfig`` what
-    that says. ``context``: of a kubeconfig. ``insecure``: no certificate is verified, and no credentials are sent.
-    ``proxy_from_env``: ``https_proxy`` and ``no_proxy`` mean the API server, too.
-    Raises NoServer and CredentialsError.
-    """
-    server = _find(url, kubeconfig, context, insecure, token_path, environ)
-    if insecure:
-        server = replace(server, verify=False, credentials=NOBODY)
-    if proxy_from_env and server.proxy is None:
-        server = replace(server, proxy=_proxy(server.url, environ))
-    return server
-
-
-def _find(
-    url: str | None,
-    kubeconfig: str | None,
-    context: str | None,
-    insecure: bool,
-    token_path: str,
-    environ: Mapping[str, str],
-) -> Server:
-    mounted = os.path.exists(f"{token_path}/token")
-    host, port = environ.get(HOST, ""), environ.get(PORT, "443")
-    usual = environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
-    if kubeconfig is None and url is not None:
-        if mounted and not insecure and urlsplit(url).scheme == "https":
-            account = Mounted(token_path)
-            return Server(url, account, namespace=account.namespace, found="its URL")
-        return Server(url, found="its URL")
-    if kubeconfig is None and context is None and host and mounted:
-        account = Mounted(token_path)
-        at = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
-        return Server(at, account, namespace=account.namespace, found=f"${HOST}")
-    if kubeconfig is None and not environ.get("KUBECONFIG") and not os.path.exists(usual):
-        raise NoServer(
-            f"no API server is known: {_missing(host, token_path)}, and there is no {usual}; "
-            "name one by [api] in the configuration, by --server or by --kubeconfig"
-        )
-    from kmetad.api import kubeconfig as files
-
-    return files.server(kubeconfig or usual, context=context, url=url, insecure=insecure)
-
-
-def _missing(host: str, token_path: str) -> str:
-    if host:
-        return f"this Pod has no token in {token_path} (automountServiceAccountToken)"
-    return f"this is no Pod (${HOST} isn't set)"
-
-
 def _checked(url: str, what: str = "the API server") -> str:
     """Raises NoServer."""
     wrong = ""
@@ -129,18 +62,3 @@ def _checked(url: str, what: str = "the API server") -> str:
     if wrong:
         raise NoServer(f"the URL of {what}, {url!r}: {wrong}")
     return parts.scheme + url[len(parts.scheme) :]
-
-
-def _proxy(url: str, environ: Mapping[str, str]) -> str | None:
-    """What the usual variables say for a URL, in lower case first, as curl has it."""
-    from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed lacks it
-
-    def variable(name: str) -> str:
-        return environ.get(name) or environ.get(name.upper()) or ""
-
-    parts = urlsplit(url)
-    proxy = variable("https_proxy") if parts.scheme == "https" else environ.get("http_proxy", "")
-    proxies = {"no": variable("no_proxy")}
-    if not proxy or proxy_bypass_environment(parts.netloc, proxies):
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
