@@ -26,10 +26,10 @@ from kmetad.api.errors import TooManyRequests as TooManyRequests
 from kmetad.api.errors import Unauthorized as Unauthorized
 from kmetad.api.errors import Unreachable as Unreachable
 from kmetad.api.errors import Untrusted as Untrusted
+from kmetad.api.exchange import Answer as Answer
 from kmetad.api.find import find_server as find_server
 from kmetad.api.objects import Object as Object
 from kmetad.api.paths import path_of as path_of
 from kmetad.api.server import Server as Server
-from kmetad.api.transport import Answer as Answer
 from kmetad.api.watch import Event as Event
 from kmetad.api.watch import Watch as Watch

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+from kmetad.api.credentials import NO_HEADERS
+from kmetad.api.exchange import PATCHES, Answer, Request
 from kmetad.api.find import find_server
 from kmetad.api.objects import LONGEST, Object, parse, whole_list
 from kmetad.api.paths import target
 from kmetad.api.server import Server
-from kmetad.api.transport import PATCHES, Answer, Transport, named
+from kmetad.api.transport import Transport
 
 if TYPE_CHECKING:
     from kmetad.api.watch import Watch
@@ -144,7 +146,7 @@ class Client:
         if taken := owned & {name.lower() for name in headers}:
             raise ValueError(f"the client sets {', '.join(sorted(taken))} itself")
         with self._transport.call(self.timeout if timeout is None else timeout) as call:
-            return self._transport.whole(call, method, target(path), body, headers, limit=limit)
+            return self._transport.whole(call, Request(method, target(path), body, headers), limit=limit)
 
     # -- how -----------------------------------------------------------------------------
 
@@ -154,10 +156,10 @@ class Client:
         from json import dumps  # escapes bytes that were no UTF-8, which msgspec can't
 
         sent = b"" if body is None else dumps(body, separators=(",", ":"), default=_plain).encode()
-        headers = {"Content-Type": content_type} if sent else {}
+        request = Request(method, path, sent, {"Content-Type": content_type} if sent else NO_HEADERS)
         with self._transport.call(self.timeout) as call:
-            answer = self._transport.whole(call, method, path, sent, headers, limit=LONGEST)
-        return parse(answer.body, named(method, path))
+            answer = self._transport.whole(call, request)
+        return parse(answer.body, str(request))
 
     def _forget(self, watch: Watch) -> None:
         with self._lock:

@@ -64,7 +64,7 @@ class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _TlsLine
 
 
-def manager(proxy: str | None, context: ssl.SSLContext | None, tls_name: str | None) -> urllib3.PoolManager:
+def pool(proxy: str | None, context: ssl.SSLContext | None, tls_name: str | None) -> urllib3.PoolManager:
     """What keeps connections: safe for several threads."""
     if context is not None and context.verify_mode == ssl.CERT_NONE:
         urllib3.disable_warnings(

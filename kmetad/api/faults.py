@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from kmetad.api.call import Call
 from kmetad.api.credentials import NOBODY
 from kmetad.api.errors import BadAnswer, TimedOut, Unreachable, Untrusted
+from kmetad.api.exchange import Request
 from kmetad.api.server import Server
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _OTHER_NAMES = (62, 64)
 """X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH (openssl's x509_vfy.h)."""
 
 
-def explain(error: Exception, request: str, call: Call, server: Server) -> NoReturn:
+def explain(error: Exception, request: Request, call: Call, server: Server) -> NoReturn:
     """Raises Unreachable, or what is below it, or BadAnswer, for what urllib3 raised.
 
     None of its own texts is passed on but those of the system and of OpenSSL: they may show headers.
