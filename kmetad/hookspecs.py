@@ -37,6 +37,7 @@ from kmetad.events import (
     TokenChange,
     TrustChange,
 )
+from kmetad.fieldpath import parse
 from kmetad.metadata import Snapshot
 from kmetad.status import NOT_RUNNING, Status
 
@@ -138,7 +139,7 @@ class App:
         raise AppError(self._why)
 
 
-def _own_client() -> Client:
+def own_client() -> Client:
     """Of a context that nobody has given a client."""
     from kmetad.api import Client
 
@@ -163,11 +164,28 @@ class Context:
     """Answers whether changes of this type (``label``) and key are for this instance, as its ``match`` has it."""
     timeout: float = 30.0
     """``lane.timeout``, in seconds: a hook that takes longer has failed."""
-    api: Callable[[], Client] = _own_client
+    api: Callable[[], Client] = own_client
     """
     Answers the client of the API server, as ``[api]`` and ``[token]`` have it: one for all instances. Not while
     the plugin is made. Raises ``kmetad.api.NoServer`` and ``CredentialsError`` where there is none.
     """
+
+    def follows(self, path: str, snapshot: Snapshot) -> bool:
+        """Whether changes of a field (``metadata.labels['app']``) are for this instance, by ``covers``.
+
+        Of ``limits.cpu``: those of any container's; of ``metadata.labels``: those of every label. Raises
+        FieldPathError for no field path.
+        """
+        at = parse(path)
+        if at.type in ("labels", "annotations"):
+            one = at.type.removesuffix("s")
+            return all(self.covers(one, key) for key in getattr(snapshot, at.type))
+        if at.type != "resource":
+            return self.covers(at.type, at.key)
+        keys = [f"{at.container}.{at.key}"]
+        if not at.container:
+            keys = [key for key in snapshot.resources if key.endswith(keys[0])]
+        return any(self.covers("resource", key) for key in keys)
 
 
 StreamName = Literal["stdout", "stderr"]

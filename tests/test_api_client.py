@@ -121,7 +121,7 @@ def test_list_in_pages(client: Client, server: ApiServer) -> None:
     """All of them, in one List, with the version to watch from."""
     for number in range(7):
         server.put(pod(f"p{number}", "lab", labels={"n": str(number % 2)}))
-    listed = client.list(PODS, limit=3)
+    listed = client.list(PODS, page_size=3)
     assert [item["metadata"]["name"] for item in listed["items"]] == [f"p{n}" for n in range(7)] + ["web"]
     assert len(server.requests) == 3
     assert listed["metadata"]["resourceVersion"]
@@ -135,7 +135,7 @@ def test_a_list_that_expires_on_the_way(client: Client, server: ApiServer) -> No
     for number in range(7):
         server.put(pod(f"p{number}", "lab"))
     server.script(lambda request: "continue=" in request.path, "410-continue-expired")
-    listed = client.list(PODS, limit=3)
+    listed = client.list(PODS, page_size=3)
     assert len(listed["items"]) == 8
     assert "limit" not in server.requests[-1].path
     server.script("list", "410-list-exact-compacted")

@@ -83,10 +83,10 @@ def test_aggregated_takes_two_requests(server: ApiServer, client: Client) -> Non
 
 def test_both_forms_say_the_same(server: ApiServer, client: Client) -> None:
     """An older server is walked: each group's version is asked for."""
-    aggregated = discovery.resources(client)
+    aggregated = discovery.discover(client).resources
     walk(server)
     server.requests.clear()
-    walked = discovery.resources(client)
+    walked = discovery.discover(client).resources
     asked = [request.path for request in server.requests]
     assert asked[:2] == ["/api", "/api/v1"]
     assert "/apis/apps/v1" in asked
@@ -117,7 +117,7 @@ def test_a_stale_group_is_told_of() -> None:
 
 def test_of_several_versions_one_is_preferred(client: Client) -> None:
     """The group's first that has it, as the server sorts them."""
-    scalers = [r for r in discovery.resources(client) if r.name == "horizontalpodautoscalers"]
+    scalers = [r for r in discovery.discover(client).resources if r.name == "horizontalpodautoscalers"]
     assert [(r.group_version, r.preferred) for r in scalers] == [
         ("autoscaling/v2", True),
         ("autoscaling/v1", False),
@@ -188,7 +188,7 @@ def test_broken_documents_break_nothing(name: str) -> None:
 )
 def test_names_as_people_write_them(named: str, meant: tuple[str, str] | None, client: Client) -> None:
     """Names, short names, kinds; with a group, or a version and a group; with a part."""
-    found = discovery.find(discovery.resources(client), named)
+    found = discovery.find(discovery.discover(client).resources, named)
     assert (found and key(found)) == meant
 
 
@@ -229,7 +229,7 @@ def test_kubectl_lists_the_same(server: ApiServer, tmp_path: Path) -> None:
                     (r.name, ",".join(r.short_names), r.group_version, json.dumps(r.namespaced), r.kind),
                 )
             )
-            for r in discovery.resources(client)
+            for r in discovery.discover(client).resources
             if r.preferred and not r.is_subresource
         }
     assert ours == theirs

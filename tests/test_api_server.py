@@ -102,7 +102,7 @@ def test_what_is_no_url(url: str, why: str) -> None:
 
 def test_a_password_in_a_url() -> None:
     """It isn't repeated."""
-    with pytest.raises(NoServer, match="kubeconfig") as caught:
+    with pytest.raises(NoServer, match="shown everywhere") as caught:
         Server("https://somebody:hunter2@host")
     assert "hunter2" not in str(caught.value)
 

@@ -16,7 +16,6 @@ from kmetad.api import (
     ApiError,
     BadRequest,
     Client,
-    Event,
     Forbidden,
     Gone,
     NotFound,
@@ -26,6 +25,7 @@ from kmetad.api import (
     Unauthorized,
     Unreachable,
     Watch,
+    WatchEvent,
     find_server,
     path_of,
 )
@@ -61,7 +61,7 @@ class Watched:
     def __init__(self, client: Client, *, patient: bool = False, **options: Any) -> None:
         self.pauses: list[float] = []
         self.faults: list[ApiError | None] = []
-        self.events: list[Event] = []
+        self.events: list[WatchEvent] = []
         self.ended: BaseException | None = None
         self._changed = threading.Condition()
         if not patient:
@@ -111,7 +111,7 @@ class Watched:
         self.end()
 
 
-def labels(event: Event) -> list[str]:
+def labels(event: WatchEvent) -> list[str]:
     """The value of ``n`` of each Pod in it."""
     items = event.object["items"] if event.type == "LISTED" else [event.object]
     return [item["metadata"]["labels"]["n"] for item in items]
@@ -293,8 +293,8 @@ def test_bookmarks(client: Client, server: ApiServer) -> None:
         server.wait_for_watches()
         for number in range(3):
             server.put(pod(f"elsewhere-{number}", "other"))
-        server.bookmark()
         server.compact()
+        server.bookmark()  # in the order in which the watch sends them: of a version that isn't forgotten
         server.interrupt(behaviour.end)
         server.wait_for("watch", times=2)
         server.wait_for_watches()
@@ -417,7 +417,7 @@ class TestStop:
 
     def test_with_its_client(self, client: Client, server: ApiServer) -> None:
         """Closing the client stops its watches; those that have ended are forgotten."""
-        ended: list[list[Event]] = []
+        ended: list[list[WatchEvent]] = []
         watch = client.watch(PODS)
         thread = threading.Thread(target=lambda: ended.append(list(watch)))
         thread.start()

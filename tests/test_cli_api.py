@@ -126,7 +126,7 @@ def test_without_a_command_there_is_help() -> None:
         (["paths", "--nonsense"], "unrecognized arguments"),
         (["paths", "-o", "text"], "invalid choice"),
         (["paths", "--server", "example.com"], "expected http:// or https://"),
-        (["paths", "--server", "https://me:secret@example.com"], "a user and password"),
+        (["paths", "--server", "https://me:secret@example.com"], "a user and a password"),
         (["paths", "--timeout", "5"], "did you mean 5s"),
         (["paths", "-c", "/nowhere/kmetad.toml"], "/nowhere/kmetad.toml"),
         (["get"], "PATH"),

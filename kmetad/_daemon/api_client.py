@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from kmetad import _log
 from kmetad._sources.serviceaccount import DIRECTORY
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def shared_client(config: Config, environ: Mapping[str, str] = os.environ) -> Ca
                     token_path=DIRECTORY if token is None else token.path,
                     environ=environ,
                 )
-                made.append(Client(server))
+                log = _log.get_logger()
+                made.append(Client(server, warn=lambda text: log.warning("api.warning", said=text)))
             return made[0]
 
     return client

@@ -16,7 +16,7 @@ from kmetad._delivery.memory import CRASHES, Memory
 from kmetad._delivery.pace import Pace
 from kmetad._plugins import Instance, load, make
 from kmetad.errors import ConfigError, PluginError
-from kmetad.hookspecs import App, Context
+from kmetad.hookspecs import App, Context, own_client
 from kmetad.metadata import Snapshot
 from kmetad.status import NOT_RUNNING, Status
 
@@ -31,7 +31,7 @@ def make_instance(
     app: App,
     status: Callable[[], Status] = lambda: NOT_RUNNING,
     filter_: Filter | None = None,
-    api: Callable[[], Client] | None = None,
+    api: Callable[[], Client] = own_client,
 ) -> Instance:
     """The plugin of one ``[plugins.NAME]``, found, given its options, and made.
 
@@ -55,7 +55,7 @@ def make_instance(
         status,
         (filter_ or Filter(table.match)).covers,
         table.lane.timeout,
-        *(() if api is None else (api,)),
+        api,
     )
     return make(found, table.name, own, context)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from kmetad.api.client import Client as Client
 from kmetad.api.credentials import Credentials as Credentials
 from kmetad.api.credentials import Mounted as Mounted
+from kmetad.api.credentials import Trust as Trust
 from kmetad.api.errors import ApiError as ApiError
 from kmetad.api.errors import BadAnswer as BadAnswer
 from kmetad.api.errors import BadRequest as BadRequest
@@ -31,5 +32,5 @@ from kmetad.api.find import find_server as find_server
 from kmetad.api.objects import Object as Object
 from kmetad.api.paths import path_of as path_of
 from kmetad.api.server import Server as Server
-from kmetad.api.watch import Event as Event
 from kmetad.api.watch import Watch as Watch
+from kmetad.api.watch import WatchEvent as WatchEvent

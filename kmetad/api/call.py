@@ -19,6 +19,8 @@ class Call:
         """It was cut."""
         self.connected = False
         """There was a connection, so that something may have been sent."""
+        self.kept = False
+        """Its connection was kept from another call, so that the server may have closed it."""
         self._until = until
         self._deadlines = deadlines
         self._lock = threading.Lock()
@@ -37,12 +39,12 @@ class Call:
                 self._line.close()
                 self._line = None
 
-    def left(self, most: float) -> float:
-        """Seconds that there still are, ``most`` at most, and never none: a time-out of 0 means something else."""
-        return most if self._until is None else min(most, max(0.001, self._until - time.monotonic()))
+    def left(self, otherwise: float) -> float:
+        """Seconds that there still are, and never none, for a time-out of 0 means another thing; or ``otherwise``."""
+        return otherwise if self._until is None else max(0.001, self._until - time.monotonic())
 
-    def goes_over(self, connection: socket.socket) -> None:
-        """This is its connection from here on."""
+    def goes_over(self, connection: socket.socket, *, kept: bool = False) -> None:
+        """This is its connection from here on; ``kept`` from another call."""
         # A second descriptor, since whoever reads may close, or wrap in TLS, the first at any time.
         line = socket.socket(fileno=os.dup(connection.fileno()))
         with self._lock:
@@ -50,6 +52,7 @@ class Call:
                 self._line.close()
             self._line = line
             self.connected = True
+            self.kept = kept
             if self.ended:
                 _shut(line)
 
@@ -73,16 +76,18 @@ class Deadlines:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._calls: dict[Call, float] = {}
-        self._next: float | None = None
-        """When the thread wakes, by the monotonic clock; None: there is none."""
+        self._thread: threading.Thread | None = None
+        self._next = 0.0
+        """When it wakes, by the monotonic clock."""
 
     def add(self, call: Call, until: float) -> None:
         """Cut it then."""
         with self._changed:
             self._calls[call] = until
-            if self._next is None:
+            if self._thread is None:
                 self._next = until
-                threading.Thread(target=self._run, name="api-deadlines", daemon=True).start()
+                self._thread = threading.Thread(target=self._run, name="api-deadlines", daemon=True)
+                self._thread.start()
             elif until < self._next:
                 self._changed.notify()
 
@@ -100,7 +105,7 @@ class Deadlines:
                 for call in [call for call, until in self._calls.items() if until <= now]:
                     del self._calls[call]
                     call.cut(late=True)
-            self._next = None
+            self._thread = None
 
 
 def _shut(line: socket.socket) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakSet
 
 from kmetad.api.credentials import NO_HEADERS
 from kmetad.api.exchange import PATCHES, Answer, Request
@@ -31,7 +32,8 @@ class Client:
     """What may be asked of an API server. May be used from several threads at once.
 
     Nothing is imported or opened before the first call. ``server``: ``find_server()`` where nothing is
-    said. ``timeout``: seconds that one call may take, with all of its answer; resolving a name isn't counted.
+    said. ``timeout``: seconds that one call may take, with all of its answer; resolving a name isn't counted,
+    nor the exec plugin of a kubeconfig. ``warn`` is told what the server warns of (a field that it doesn't know).
 
     Tokens and CAs that rotate are followed; after a 401 the token is read afresh and the call made once more.
     Whatever is refused raises StatusError, or what else ApiError has below it; ValueError is for a path that
@@ -42,13 +44,19 @@ class Client:
     'Running'
     """
 
-    def __init__(self, server: Server | None = None, *, timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        server: Server | None = None,
+        *,
+        timeout: float = 10.0,
+        warn: Callable[[str], object] = lambda text: None,
+    ) -> None:
         from kmetad import __version__
 
         self.server = find_server() if server is None else server
         self.timeout = timeout
-        self._transport = Transport(self.server, f"kmetad/{__version__}")
-        self._watches: set[Watch] = set()
+        self._transport = Transport(self.server, f"kmetad/{__version__}", warn)
+        self._watches: WeakSet[Watch] = WeakSet()
         self._lock = threading.Lock()
 
     def __enter__(self) -> Client:
@@ -81,13 +89,13 @@ class Client:
         with self._transport.call(self.timeout) as call:
             return self._transport.get(call, target(path, query))
 
-    def list(self, path: str, query: Query = _NOTHING, *, limit: int = _PAGE) -> Object:
-        """A whole List, ``limit`` objects a request, with the resourceVersion to watch from.
+    def list(self, path: str, query: Query = _NOTHING, *, page_size: int = _PAGE) -> Object:
+        """A whole List, ``page_size`` objects a request, with the resourceVersion to watch from.
 
         Where the server forgets in the middle of it what the first page was of, it is asked for
         everything at once.
         """
-        return whole_list(self.get, path, query, limit)
+        return whole_list(self.get, path, query, page_size)
 
     def watch(self, path: str, query: Query = _NOTHING, *, resource_version: str = "") -> Watch:
         """Changes to what a path lists, as they come, for as long as it isn't stopped: see Watch.
@@ -119,8 +127,11 @@ class Client:
 
         ``merge`` replaces lists as a whole, conditions too; ``strategic`` merges those that have keys;
         ``json`` is a list of operations; ``apply`` says what ``field_manager`` wants, and what it no longer
-        wants goes (with ``force`` also what another manager has, which is a Conflict else).
+        wants goes (with ``force`` also what another manager has, which is a Conflict else). Raises ValueError
+        for ``force`` with any other.
         """
+        if force and type != "apply":
+            raise ValueError("force is for type='apply' alone: no other patch asks whose a field is")
         how = {**query, "fieldManager": field_manager} | ({"force": True} if force else {})
         return self._object("PATCH", target(path, how), body, PATCHES[type])
 
@@ -136,9 +147,9 @@ class Client:
         body: bytes = b"",
         headers: Mapping[str, str] = _NOTHING,
         timeout: float | None = None,
-        limit: int = LONGEST,
+        max_bytes: int = LONGEST,
     ) -> Answer:
-        """Any request, and its answer's bytes: ``limit`` at most, within ``timeout`` seconds (the client's).
+        """Any request, and its answer's bytes: ``max_bytes`` at most, within ``timeout`` seconds (the client's).
 
         ``headers`` may not say who asks. Raises ValueError if they do.
         """
@@ -146,7 +157,9 @@ class Client:
         if taken := owned & {name.lower() for name in headers}:
             raise ValueError(f"the client sets {', '.join(sorted(taken))} itself")
         with self._transport.call(self.timeout if timeout is None else timeout) as call:
-            return self._transport.whole(call, Request(method, target(path), body, headers), limit=limit)
+            return self._transport.whole(
+                call, Request(method, target(path), body, headers), max_bytes=max_bytes
+            )
 
     # -- how -----------------------------------------------------------------------------
 

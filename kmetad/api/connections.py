@@ -48,7 +48,7 @@ class _Line(HTTPConnection):
     def request(self, *arguments: Any, **named: Any) -> None:
         call = _under_way.call
         if call is not None and self.sock is not None and self._made_for is not call:
-            call.goes_over(self.sock)
+            call.goes_over(self.sock, kept=True)
         super().request(*arguments, **named)
 
 
@@ -62,6 +62,11 @@ class _Pool(HTTPConnectionPool):
 
 class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _TlsLine
+
+    def _validate_conn(self, conn: Any) -> None:
+        """urllib3's own warns here of a server that isn't verified; that is said otherwise, and louder."""
+        if conn.is_closed:
+            conn.connect()
 
 
 def pool(proxy: str | None, context: ssl.SSLContext | None, tls_name: str | None) -> urllib3.PoolManager:
@@ -88,10 +93,13 @@ def send(
     *,
     body: bytes,
     headers: dict[str, str],
-    connect: float,
-    read: float,
+    otherwise: tuple[float, float],
 ) -> urllib3.BaseHTTPResponse:
-    """Send a request; answers when the head of the answer is there. Raises what urllib3 raises."""
+    """Send a request; answers when the head of the answer is there. Raises what urllib3 raises.
+
+    ``otherwise``: of a call without an end the seconds for a connection, and from one byte to the next.
+    """
+    connect, read = otherwise
     _under_way.call = call
     try:
         return through.urlopen(

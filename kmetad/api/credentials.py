@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from kmetad._sources.serviceaccount import DIRECTORY, Mount, Secret, read_mount
@@ -29,8 +29,8 @@ class Trust:
 
     ca: bytes | None = None
     """Its authorities' certificates in PEM; None: those that the system trusts."""
-    cert: tuple[str, str] | None = None
-    """Files in PEM with a certificate for this side, and its key."""
+    cert: bytes = field(default=b"", repr=False)
+    """A certificate for this side and its key, in PEM; empty for none."""
 
 
 class Credentials:
@@ -49,6 +49,9 @@ class Credentials:
         Only what is going to the server itself, over a verified connection, may ask for it.
         """
         return NO_HEADERS
+
+    def reread(self) -> None:
+        """The server can't be verified: look afresh at what is known of it. Raises CredentialsError."""
 
     def renew(self, sent: Mapping[str, str]) -> bool:
         """The server didn't accept these headers: look afresh. Whether there are others now."""
@@ -110,9 +113,13 @@ class Mounted(Credentials):
             )
         return bearer(token, f"{self.path}/token")
 
-    def renew(self, sent: Mapping[str, str]) -> bool:
+    def reread(self) -> None:
         """Read the files anew, swapped or not."""
         self._look(afresh=True)
+
+    def renew(self, sent: Mapping[str, str]) -> bool:
+        """Likewise."""
+        self.reread()
         return self.headers() != sent
 
     def token(self) -> Token | None:

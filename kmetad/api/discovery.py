@@ -3,7 +3,7 @@
 Two forms exist. The aggregated one (Kubernetes 1.26 and later, apidiscovery.k8s.io) says all in two
 answers. The older one is walked: ``/api`` is an APIVersions, ``/apis`` an APIGroupList, and each
 group's version an APIResourceList. A server that doesn't know the first answers with the second,
-since both are asked for at once. Apart from ``discover`` and ``resources`` nothing here asks anybody.
+since both are asked for at once. Apart from ``discover`` nothing here asks anybody.
 """
 
 from __future__ import annotations
@@ -71,14 +71,6 @@ class Discovered:
     faults: tuple[str, ...] = ()
 
 
-def resources(client: Client) -> list[ApiResource]:
-    """All that the server has, subresources and all versions included; ``discover`` without its faults.
-
-    Raises ApiError if it says nothing at all.
-    """
-    return list(discover(client).resources)
-
-
 def discover(client: Client) -> Discovered:
     """Ask the server what it has: the core first, then its groups in the server's order.
 
@@ -118,7 +110,7 @@ def aggregated(document: object) -> Discovered:
                 faults.append(_stale(group_version))
             for resource in _objects(version, "resources"):
                 found += _of_aggregated(resource, group_version)
-    return Discovered(_with_preferred(found), tuple(faults))
+    return Discovered(tuple(found), tuple(faults))
 
 
 def group_versions(document: object) -> list[str]:

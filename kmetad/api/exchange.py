@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from kmetad.api.credentials import NO_HEADERS
@@ -35,7 +36,7 @@ class Request(NamedTuple):
         """Whether doing it twice comes to the same as once, as far as anybody can tell (RFC 9110 9.2.2)."""
         if self.method == "PATCH":  # of a JSON patch nobody can
             return self.headers.get("Content-Type") != PATCHES["json"]
-        return self.method != "POST"
+        return self.method not in ("POST", "DELETE")  # the second would find that there is nothing
 
 
 class Answer(NamedTuple):
@@ -49,3 +50,14 @@ class Answer(NamedTuple):
     def json(self) -> Object:
         """The body as an object of JSON. Raises BadAnswer."""
         return parse(self.body, "the answer")
+
+
+_WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
+"""RFC 7234 5.5, as k8s.io/apiserver writes it (net/http/warning): several may stand in one header."""
+
+
+def warnings(headers: Iterable[str]) -> Iterator[str]:
+    """What the server warns of, as of a field that it doesn't know, or a version that will go."""
+    for header in headers:
+        for found in _WARNING.finditer(header):
+            yield re.sub(r"\\(.)", r"\1", found[1])

@@ -16,8 +16,11 @@ from kmetad.api.server import Server
 if TYPE_CHECKING:
     from ssl import SSLCertVerificationError
 
-_OTHER_NAMES = (62, 64)
-"""X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH (openssl's x509_vfy.h)."""
+_OTHER_NAMES, _NOT_NOW = (62, 64), (9, 10)
+"""
+X509_V_ERR_HOSTNAME_MISMATCH and _IP_ADDRESS_MISMATCH; _CERT_NOT_YET_VALID and _CERT_HAS_EXPIRED (openssl's
+x509_vfy.h).
+"""
 
 
 def explain(error: Exception, request: Request, call: Call, server: Server) -> NoReturn:
@@ -75,6 +78,8 @@ def _https(server: Server) -> str:
 def _untrusted(error: SSLCertVerificationError, server: Server) -> str:
     if error.verify_code in _OTHER_NAMES:
         return "it is for another name; in a Pod it is promised for $KUBERNETES_SERVICE_HOST alone"
+    if error.verify_code in _NOT_NOW:
+        return "it has to be renewed, or the clock of this machine is wrong"
     if server.credentials is NOBODY:
         return "the system's CAs don't vouch for a cluster's: a kubeconfig can name the cluster's"
     return "its CA is another one than is known here: is this the right cluster, and the CA file whole?"

@@ -28,8 +28,9 @@ def find_server(
 ) -> Server:
     """The server that ``url`` or ``kubeconfig`` name; else the cluster's own in a Pod, else the usual kubeconfig.
 
-    ``url``: it gets the mounted service account's token, over https, if there is one, or with ``kubeconfig`` what
-    that says. ``context``: of a kubeconfig. ``insecure``: no certificate is verified, and no credentials are sent.
+    ``url``: it gets the mounted service account's token, over https, if there is one, or with ``kubeconfig`` or
+    ``context`` what that says. ``context``: of a kubeconfig. ``insecure``: no certificate is verified, and no
+    credentials are sent.
     ``proxy_from_env``: ``https_proxy`` and ``no_proxy`` mean the API server, too.
     Raises NoServer and CredentialsError.
     """
@@ -52,11 +53,11 @@ def _find(
     mounted = os.path.exists(f"{token_path}/token")
     host, port = environ.get(HOST, ""), environ.get(PORT, "443")
     usual = environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
-    if kubeconfig is None and url is not None:
+    if kubeconfig is None and context is None and url is not None:
         if mounted and not insecure and urlsplit(url).scheme == "https":
             account = Mounted(token_path)
-            return Server(url, account, namespace=account.namespace, found="its URL")
-        return Server(url, found="its URL")
+            return Server(url, account, namespace=account.namespace, found="as given")
+        return Server(url, found="as given")
     if kubeconfig is None and context is None and host and mounted:
         account = Mounted(token_path)
         at = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"

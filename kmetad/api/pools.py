@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from kmetad.api.credentials import NO_HEADERS, NOBODY, Trust
+from kmetad.api.credentials import NOBODY, Trust
 from kmetad.api.errors import CredentialsError
 from kmetad.api.server import Server
 
@@ -37,7 +37,7 @@ class Pools:
                 return self._pool
             credentials = server.credentials if server.verify else NOBODY
             if afresh:
-                credentials.renew(NO_HEADERS)
+                credentials.reread()
             trust = credentials.trust()
             if self._pool is None or trust != self._trust:
                 try:

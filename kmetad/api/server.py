@@ -47,12 +47,9 @@ def _checked(url: str, what: str = "the API server") -> str:
     try:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
-            wrong = "expected http:// or https:// with a host, as https://10.96.0.1:443"
+            wrong = "expected http:// or https:// with a host, as https://10.96.0.1:443 or http://proxy:3128"
         elif parts.username is not None or parts.password is not None:
-            url, wrong = (
-                "…",
-                "a user and password in a URL would be seen everywhere; a kubeconfig's user can have them",
-            )
+            url, wrong = "…", "a user and a password can't be in it, for it is shown everywhere"
         elif parts.query or parts.fragment:
             wrong = "a query or fragment means nothing here"
         elif not url.isascii() or not url.isprintable() or " " in url:

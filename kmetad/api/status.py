@@ -13,6 +13,8 @@ LONGEST = 64 << 10
 _SAID = 1000
 """Characters of it that a message shows, about."""
 
+Rule = Mapping[str, list[str]]
+
 # As k8s.io/apiserver writes it (pkg/endpoints/handlers/responsewriters/errors.go).
 _FORBIDDEN = re.compile(
     r'User "(?P<user>[^"]*)" cannot (?P<verb>\S+) '
@@ -90,9 +92,7 @@ def _remedy(error: StatusError, as_whom: str, sent: bool) -> str:
             return "no credentials were sent, and anonymous requests may do next to nothing"
         if error.rule is None:
             return "a role has to allow it; signing in again changes nothing"
-        where = f"a Role in {error.namespace}" if error.namespace else "a ClusterRole"
-        subject = f", bound to {error.user}," if error.user else ""
-        return f"{where}{subject} would allow it with the rule {rule_text(error.rule)}"
+        return would_allow(error.rule, error.namespace, error.user)
     if error.code == 404 and not error.details.get("name"):
         return "the server has no such path: `kmetad api paths` and `kmetad api resources` list what it has"
     if error.code == 410:
@@ -104,12 +104,21 @@ def _remedy(error: StatusError, as_whom: str, sent: bool) -> str:
     return ""
 
 
-def rule_text(rule: Mapping[str, list[str]]) -> str:
-    """A role's rule on one line, in YAML."""
+def would_allow(rule: Rule, namespace: str, user: str) -> str:
+    """What would help: a rule of a Role, or without a namespace of a ClusterRole, for whom."""
     from json import dumps
 
     shown = ", ".join(f"{key}: [{', '.join(map(dumps, values))}]" for key, values in rule.items())
-    return "{" + shown + "}"
+    where = f"a Role in {namespace}" if namespace else "a ClusterRole"
+    bound = f", bound to {user}," if user else ""
+    return f"{where}{bound} would allow it with the rule {{{shown}}}"
+
+
+def rule_for(verb: str, group: str, resource: str) -> Rule:
+    """The rule (rbac/v1 PolicyRule) that allows a verb on a resource, or on a path, which begins with a slash."""
+    if resource.startswith("/"):
+        return {"nonResourceURLs": [resource], "verbs": [verb]}
+    return {"apiGroups": [group], "resources": [resource], "verbs": [verb]}
 
 
 def _understand(error: Forbidden) -> None:
@@ -120,13 +129,9 @@ def _understand(error: Forbidden) -> None:
     if found is None:
         return
     error.user, error.verb = found["user"], found["verb"]
-    if found["path"] is not None:
-        error.resource = found["path"]
-        error.rule = {"nonResourceURLs": [error.resource], "verbs": [error.verb]}
-        return
-    error.group, error.resource = found["group"], found["resource"]
+    error.group, error.resource = found["group"] or "", found["path"] or found["resource"]
     error.namespace = found["namespace"] or ""
-    error.rule = {"apiGroups": [error.group], "resources": [error.resource], "verbs": [error.verb]}
+    error.rule = rule_for(error.verb, error.group, error.resource)
 
 
 def _managers(error: StatusError) -> bool:

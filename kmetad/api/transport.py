@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -11,7 +13,7 @@ from kmetad.api import status
 from kmetad.api.call import Call, Deadlines
 from kmetad.api.credentials import NO_HEADERS
 from kmetad.api.errors import ApiError, BadAnswer, StatusError, TimedOut, Unauthorized, Unreachable, Untrusted
-from kmetad.api.exchange import Answer, Request
+from kmetad.api.exchange import Answer, Request, warnings
 from kmetad.api.faults import explain
 from kmetad.api.objects import LONGEST, Object, parse
 from kmetad.api.pools import Pools
@@ -21,9 +23,7 @@ if TYPE_CHECKING:
     import urllib3
 
 CONNECT = 5.0
-"""Seconds for a connection and its TLS, at most."""
-_PATIENCE = 60.0
-"""Seconds without a byte, at most; where a call has less time than that, its own are what counts."""
+"""Seconds for a connection and its TLS, of a call that has no time of its own: a watch."""
 _CHUNK = 64 << 10
 
 
@@ -58,14 +58,27 @@ class Stream:
 class Transport:
     """A server, as requests see it. May be used from several threads at once."""
 
-    def __init__(self, server: Server, agent: str) -> None:
+    def __init__(self, server: Server, agent: str, warn: Callable[[str], object]) -> None:
+        """``warn`` is told what the server warns of, in answers that are none the worse for it."""
         self.server = server
         self._agent = agent
-        self._pools = Pools(server)
+        self._warn = warn
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._pid = os.getpid()
+        self._pools = Pools(self.server)
         self._deadlines = Deadlines()
 
     def call(self, seconds: float | None = None) -> Call:
-        """What the other methods take: a request that has so many seconds from now on, or all the time."""
+        """What the other methods take: a request that has so many seconds from now on, or all the time.
+
+        Raises ValueError for seconds that can't be waited for.
+        """
+        if seconds is not None and not 0 < seconds <= threading.TIMEOUT_MAX:
+            raise ValueError(f"a time-out of {seconds} s: expected seconds, more than 0")
+        if self._pid != os.getpid():  # forked: the parent's connections aren't ours to write to
+            self._begin_anew()
         until = None if seconds is None else time.monotonic() + seconds
         return Call(until, self._deadlines)
 
@@ -78,27 +91,30 @@ class Transport:
         request = Request("GET", path)
         return parse(self.whole(call, request).body, str(request))
 
-    def whole(self, call: Call, request: Request, *, limit: int = LONGEST) -> Answer:
-        """One request and its whole answer, of ``limit`` bytes at most.
+    def whole(self, call: Call, request: Request, *, max_bytes: int = LONGEST) -> Answer:
+        """One request and its whole answer, of ``max_bytes`` at most.
 
         Raises what ApiError has below it, StatusError for an answer of 400 and above.
         """
-        repeatable = request.repeatable
+        repeated = False
         while True:
             try:
-                return self._whole(call, request, limit)
+                return self._whole(call, request, max_bytes)
             except (TimedOut, Untrusted):
                 raise
             except Unreachable:
-                # A server may close a connection that was kept open just as it is taken again.
-                if not repeatable or not call.connected or call.ended:
+                if not request.repeatable or not call.connected or call.ended:
                     raise
-                repeatable = False
+                # A server may close what was kept open just as it is taken again: that may be so for each
+                # connection that is kept. A new one breaks for another reason, as when a server restarts.
+                if not call.kept and repeated:
+                    raise
+                repeated = repeated or not call.kept
 
-    def _whole(self, call: Call, request: Request, limit: int) -> Answer:
+    def _whole(self, call: Call, request: Request, max_bytes: int) -> Answer:
         response = self._begin(call, request)
         try:
-            body = _read(response, limit, request)
+            body = _read(response, max_bytes, request)
             if call.ended:  # to http.client that is the end of an answer like any other
                 raise ConnectionError
             return Answer(response.status, _headers(response), body)
@@ -117,12 +133,10 @@ class Transport:
         request = Request("GET", path)
         return Stream(self._begin(call, request, patience=patience), request, call, self.server)
 
-    def _begin(
-        self, call: Call, request: Request, *, patience: float = _PATIENCE
-    ) -> urllib3.BaseHTTPResponse:
+    def _begin(self, call: Call, request: Request, *, patience: float = CONNECT) -> urllib3.BaseHTTPResponse:
         """Send a request, once more with other credentials. Answers with the head of what came, below 300."""
         credentials = self.server.credentials
-        renewed = False
+        reread = renewed = False
         while True:
             pool = self._pools.current()
             sent = credentials.headers() if self.server.secure else NO_HEADERS
@@ -130,11 +144,13 @@ class Transport:
                 response = self._send(pool, call, request, sent, patience)
             except Untrusted:
                 # Its certificate may be of a CA that has come since the last look.
-                if renewed or self._pools.current(afresh=True) is pool:
+                if reread or self._pools.current(afresh=True) is pool:
                     raise
-                renewed = True
+                reread = True
                 continue
             if response.status < 300:
+                for warning in warnings(response.headers.getlist("Warning")):
+                    self._warn(warning)
                 return response
             error = self._refusal(call, request, response, bool(sent))
             if isinstance(error, Unauthorized) and self.server.secure and not renewed:
@@ -168,8 +184,7 @@ class Transport:
                 self.server.url + request.path,
                 body=request.body,
                 headers=head,
-                connect=CONNECT,
-                read=patience,
+                otherwise=(CONNECT, patience),
             )
             if call.ended:  # to http.client the head ends where the connection does
                 response.close()
@@ -198,20 +213,20 @@ class Transport:
         return status.refused(str(request), response.status, headers, body, as_whom=about, sent=sent)
 
 
-def _read(response: urllib3.BaseHTTPResponse, limit: int, request: Request) -> bytes:
+def _read(response: urllib3.BaseHTTPResponse, max_bytes: int, request: Request) -> bytes:
     """The whole body. Raises BadAnswer for one that is too long, also if that shows only when it is unpacked."""
     parts: list[bytes] = []
     size = 0
     while data := response.read(_CHUNK, decode_content=True):
         size += len(data)
-        if size > limit:
-            raise BadAnswer(f"{request}: the answer is longer than {limit >> 20} MiB; ask for less of it")
+        if size > max_bytes:
+            raise BadAnswer(f"{request}: the answer is longer than {max_bytes >> 20} MiB; ask for less of it")
         parts.append(data)
     return b"".join(parts)
 
 
 def _headers(response: urllib3.BaseHTTPResponse) -> Mapping[str, str]:
-    return {name.lower(): value for name, value in response.headers.items()}
+    return {name.lower(): value for name, value in response.headers.itermerged()}
 
 
 def _elsewhere(headers: Mapping[str, str]) -> str:

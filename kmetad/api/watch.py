@@ -14,6 +14,7 @@ from kmetad.api.call import Call
 from kmetad.api.errors import (
     ApiError,
     BadAnswer,
+    CredentialsError,
     Gone,
     ServerError,
     TooManyRequests,
@@ -36,7 +37,7 @@ _CALM = 30.0
 """A request that was open for so many seconds was none of those that fail at once."""
 
 
-class Event(NamedTuple):
+class WatchEvent(NamedTuple):
     """What happened to an object; or with LISTED, all there is."""
 
     type: Literal["LISTED", "ADDED", "MODIFIED", "DELETED"]
@@ -48,9 +49,9 @@ class Watch:
     """An iterator of events, for one thread; ``stop`` is for any.
 
     It begins with LISTED, unless it was given a version. It comes again, to be compared with what is known,
-    whenever the server has forgotten the version that was reached (410). Everything that may pass is waited out,
-    each time a little longer, and starts where it was. What won't pass is raised: Forbidden, NotFound,
-    BadRequest and the like, and Unauthorized if it was never accepted.
+    whenever the server has forgotten the version that was reached (410), or fails over it. Everything that may
+    pass is waited out, each time a little longer, and it goes on where it was. What won't pass is raised:
+    Forbidden, NotFound, BadRequest and the like, and Unauthorized or CredentialsError if it was never accepted.
 
     ``seconds``: how long the server may keep one request; ``grace``: how much longer a connection that says
     nothing is waited for. ``wait`` sleeps so many seconds, and answers whether it was stopped meanwhile.
@@ -96,7 +97,7 @@ class Watch:
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Event:
+    def __next__(self) -> WatchEvent:
         return next(self._events)
 
     def __enter__(self) -> Self:
@@ -117,7 +118,7 @@ class Watch:
                 self._call.cut()
         self._ended(self)
 
-    def _run(self) -> Generator[Event]:
+    def _run(self) -> Generator[WatchEvent]:
         failures = 0
         try:
             while not self._stopping.is_set():
@@ -131,10 +132,10 @@ class Watch:
                     fault, self._version = error, ""
                 except (Unreachable, BadAnswer, ServerError, TooManyRequests) as error:
                     fault = error
-                except Unauthorized as error:
+                except (Unauthorized, CredentialsError) as error:
                     if not self._accepted:
                         raise
-                    fault = error  # the kubelet may be a little later than the server
+                    fault = error  # the kubelet, or an exec plugin, may be a little later than the server
                 if isinstance(fault, ServerError) and fault.code in (500, 504):
                     self._version = ""  # seen for one that it can't read, or that it hasn't reached
                 self.fault = fault
@@ -144,20 +145,20 @@ class Watch:
         finally:
             self._ended(self)
 
-    def _listed(self) -> Event:
+    def _listed(self) -> WatchEvent:
         listed = whole_list(self._get, self._path, self._query, _PAGE)
         version = listed["metadata"].get("resourceVersion")
         if not isinstance(version, str) or not version:
             raise BadAnswer(f"GET {self._path}: a List without a resourceVersion can't be followed")
         self._accepted = True
         self._version = version
-        return Event("LISTED", listed)
+        return WatchEvent("LISTED", listed)
 
     def _get(self, path: str, query: Mapping[str, object]) -> Object:
         with self._under_way(self._transport.call(self._timeout)) as call:
             return self._transport.get(call, target(path, query))
 
-    def _follow(self) -> Iterator[Event]:
+    def _follow(self) -> Iterator[WatchEvent]:
         """One request, to its end."""
         with self._under_way(self._transport.call()) as call:
             self.requests += 1
@@ -195,7 +196,7 @@ class Watch:
         }
         return self._transport.stream(call, target(self._path, query), patience=seconds + self._grace)
 
-    def _understand(self, line: bytes) -> Event | None:
+    def _understand(self, line: bytes) -> WatchEvent | None:
         """The event of a line; None for a bookmark. Raises for an ERROR what the same refusal would."""
         read = parse(line, f"GET {self._path} (watch)")
         kind, thing = read.get("type"), read.get("object")
@@ -211,7 +212,7 @@ class Watch:
         if isinstance(version, str) and version:
             self._version = version
         if kind in ("ADDED", "MODIFIED", "DELETED"):
-            return Event(kind, thing)
+            return WatchEvent(kind, thing)
         return None
 
     def _pause(self, failures: int, fault: ApiError | None) -> float:

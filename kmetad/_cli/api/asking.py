@@ -68,7 +68,7 @@ def client(args: argparse.Namespace) -> Client:
     server = _server(args)
     if not server.verify:
         _warn(server)
-    return Client(server, timeout=args.timeout)
+    return Client(server, timeout=args.timeout, warn=_pass_on)
 
 
 def _server(args: argparse.Namespace) -> Server:
@@ -99,6 +99,13 @@ def _server(args: argparse.Namespace) -> Server:
         proxy_from_env=config.api.proxy_from_env,
         token_path=token_path,
     )
+
+
+def _pass_on(text: str) -> None:
+    """A warning of the server's."""
+    from kmetad._cli.text import escape
+
+    print(f"kmetad: the server warns: {escape(text)}", file=sys.stderr)
 
 
 def _warn(server: Server) -> None:

@@ -150,21 +150,11 @@ def _tell(review: dict[str, Any], attributes: dict[str, str], output: str) -> in
 
 
 def _rule(attributes: dict[str, str]) -> str:
-    from kmetad.api.status import rule_text
+    from kmetad.api.status import rule_for, would_allow
 
-    where = "a ClusterRole"
-    if "path" in attributes:
-        rule = {"nonResourceURLs": [attributes["path"]], "verbs": [attributes["verb"]]}
-    else:
-        resource = "/".join(filter(None, (attributes["resource"], attributes.get("subresource"))))
-        rule = {
-            "apiGroups": [attributes.get("group", "")],
-            "resources": [resource],
-            "verbs": [attributes["verb"]],
-        }
-        if namespace := attributes.get("namespace"):
-            where = f"a Role in {namespace}"
-    return f"{where}, bound to you, would allow it with the rule {rule_text(rule)}"
+    resource = "/".join(filter(None, (attributes.get("resource"), attributes.get("subresource"))))
+    rule = rule_for(attributes["verb"], attributes.get("group", ""), attributes.get("path", resource))
+    return would_allow(rule, attributes.get("namespace", ""), "you")
 
 
 def _without_fields(review: dict[str, Any]) -> dict[str, Any]:

@@ -7,13 +7,11 @@ where an exec plugin fails. What only it knows, auth-providers, is asked of it (
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from weakref import finalize
 
 from kmetad._sources.serviceaccount import Secret, claims_of
 from kmetad.api.credentials import NO_HEADERS, Credentials, Trust, bearer
@@ -33,8 +31,8 @@ def server(
     """The server of a context, by default the current one, with its credentials and namespace.
 
     ``files`` are paths joined as in ``$KUBECONFIG``. ``url`` is another server for the same user;
-    ``insecure`` verifies no certificate. Nothing is run before a request needs it. A server that isn't
-    verified, or is asked over plain http, gets no credentials. Raises CredentialsError.
+    ``insecure`` verifies no certificate. No exec plugin is run before a request needs it. A server that
+    isn't verified, or is asked over plain http, gets no credentials. Raises CredentialsError.
     """
     at = choose(files, context)
     cluster_url = at.cluster.text("server")
@@ -54,7 +52,7 @@ def server(
             credentials,
             verify=verify,
             tls_name=at.cluster.text("tls-server-name") or None,
-            proxy=Secret(proxy) if proxy else None,
+            proxy=proxy or None,
             namespace=at.context.text("namespace"),
             found=found,
         )
@@ -91,7 +89,6 @@ class Kubeconfig(Credentials):
         self._seen = fingerprint(self._loaded.files)
         self._granted: Granted | None = None
         self._renew_at = float("inf")
-        self._certificates: tuple[_InMemory, ...] = ()
 
     def __repr__(self) -> str:
         return f"Kubeconfig({self._files!r}, {self._context!r})"
@@ -100,17 +97,19 @@ class Kubeconfig(Credentials):
         """The cluster's CA, and the user's certificate, also where an exec plugin brings it."""
         with self._lock:
             self._look()
-            certificate = self._loaded.certificate
-            if self._granted is not None and self._granted.certificate:
-                certificate = self._granted.certificate
-            path = self._path_of(certificate) if certificate else ""
-            return Trust(self._loaded.ca, (path, path) if path else None)
+            certificate = self._granted.certificate if self._granted is not None else b""
+            return Trust(self._loaded.ca, certificate or self._loaded.certificate)
 
     def headers(self) -> Mapping[str, str]:
         """The user's token or password, and as whom else to act."""
         with self._lock:
             self._look()
             return self._headers()
+
+    def reread(self) -> None:
+        """Read the files anew; no exec plugin knows of another CA."""
+        with self._lock:
+            self._read()
 
     def renew(self, sent: Mapping[str, str]) -> bool:
         """Read the files anew, and run the exec plugin again; unless another thread just did."""
@@ -188,32 +187,9 @@ class Kubeconfig(Credentials):
             )
         return headers
 
-    def _path_of(self, content: bytes) -> str:
-        """A file that only this process has, of a certificate with its key; ssl reads no other kind.
-
-        The one before stays for a while, for a thread that has just got its path.
-        """
-        for known in self._certificates:
-            if known.content == content:
-                return known.path
-        self._certificates = (*self._certificates[-1:], _InMemory(content))
-        return self._certificates[-1].path
-
 
 class _OtherServer(CredentialsError):
     """The context names another server than it did."""
-
-
-class _InMemory:
-    """A file in memory (memfd_create(2)), which ends with this object; no key ever lies on a disk."""
-
-    def __init__(self, content: bytes) -> None:
-        file = os.memfd_create("kmetad")
-        finalize(self, os.close, file)
-        with open(file, "wb", closefd=False) as stream:
-            stream.write(content)
-        self.content = content
-        self.path = f"/proc/self/fd/{file}"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -245,8 +221,10 @@ def _load(files: str, context: str) -> _Loaded:
         raise cluster.fault("has a certificate-authority that isn't in PEM")
     certificate = _certificate(user)
     headers = dict(_identity(user))
-    plugin = _plugin(user, cluster)
     told = _authorization(at)
+    plugin = (
+        None if told else _plugin(user, cluster)
+    )  # as client-go: who has a token runs nothing for another
     if told:
         headers["Authorization"] = told
     referred = [
@@ -298,16 +276,9 @@ def _check_certificate(both: bytes, place: str) -> None:
     """Raises CredentialsError where OpenSSL couldn't use it."""
     import ssl
 
-    file = _InMemory(both)
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(file.path, password=lambda: b"")
-    except (ssl.SSLError, ValueError) as error:
-        if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
-            raise CredentialsError(f"{place}: the client key isn't that of the client certificate") from None
-        raise CredentialsError(
-            f"{place}: the client certificate and its key aren't in PEM, or the key is encrypted; "
-            "`openssl x509` and `openssl pkey` read what is right"
-        ) from None
+    from kmetad.api import tls
+
+    tls.load_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), both, place)
 
 
 def _identity(user: Entry) -> Mapping[str, str]:
@@ -323,6 +294,8 @@ def _identity(user: Entry) -> Mapping[str, str]:
         )
     if groups:
         headers["Impersonate-Group"] = str(groups[0])
+    if headers and "Impersonate-User" not in headers:
+        raise user.fault("asks for a group or a uid to act as, and for no user: set `as`, too")
     for header, value in headers.items():
         if not value.isascii() or not value.isprintable():
             raise user.fault(f"has characters in its `as` that no header can hold ({header})")

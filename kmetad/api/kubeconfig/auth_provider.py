@@ -9,13 +9,12 @@ from kmetad._sources.serviceaccount import Secret
 from kmetad.api.kubeconfig.files import Entry
 
 INSTALL = 'pip install "kmetad[kubeconfig]"'
-_KNOWN = ("oidc", "gcp")
 
 
 def authorization(user: Entry) -> str:
     """The header that it gives, renewed where it has ended. Raises CredentialsError."""
     provider = user.values["auth-provider"]
-    if not isinstance(provider, dict) or provider.get("name") not in _KNOWN:
+    if not isinstance(provider, dict) or provider.get("name") != "oidc":
         raise user.fault("has an auth-provider that isn't supported; an exec plugin (kubelogin) replaces it")
     try:
         from kubernetes.client import Configuration
@@ -48,7 +47,7 @@ def authorization(user: Entry) -> str:
 def _with_ca(provider: Mapping[str, Any]) -> dict[str, Any]:
     """Where no CA is given, the official client would send a refresh token to whoever answers."""
     config = provider.get("config")
-    if not isinstance(config, dict) or provider.get("name") != "oidc":
+    if not isinstance(config, dict):
         return dict(provider)
     import certifi
 

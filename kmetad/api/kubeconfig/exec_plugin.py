@@ -9,6 +9,7 @@ meant for people.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ PATIENCE = 60.0
 
 LONGEST = 1000
 """Characters of its standard error that a message shows: the last ones."""
+
+_TOKEN = re.compile(r"[A-Za-z0-9_.+=-]{40,}")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -76,6 +79,9 @@ class ExecPlugin:
             pairs = tuple((str(pair["name"]), str(pair["value"])) for pair in environ)
         except (KeyError, TypeError):
             raise CredentialsError(f"{place}: env has to be a list of name and value") from None
+        interactive = declared.get("interactiveMode") or "IfAvailable"
+        if interactive not in ("Never", "IfAvailable", "Always"):
+            raise CredentialsError(f"{place}: interactiveMode has to be Never, IfAvailable or Always")
         hint = declared.get("installHint")
         return cls(
             place=place,
@@ -83,7 +89,7 @@ class ExecPlugin:
             arguments=tuple(arguments),
             environ=pairs,
             api_version=version,
-            interactive=str(declared.get("interactiveMode") or "IfAvailable"),
+            interactive=interactive,
             hint=hint.strip() if isinstance(hint, str) else "",
             cluster=_told(cluster, ca) if declared.get("provideClusterInfo") is True else None,
         )
@@ -196,8 +202,9 @@ def _told(cluster: Mapping[str, Any], ca: bytes) -> dict[str, Any]:
 
 
 def _quoted(said: bytes) -> str:
-    """Its last words, in one line."""
+    """Its last words, in one line, but for what may be a token: helpers print those when they are told to debug."""
     text = "".join(c if c.isprintable() else " " for c in said.decode("utf-8", "replace")).strip()
+    text = _TOKEN.sub("<secret>", text)
     return (
         f", and said: {'…' if len(text) > LONGEST else ''}{text[-LONGEST:]}" if text else ", and said nothing"
     )

@@ -92,7 +92,7 @@ def choose(files: str, context: str | None) -> Chosen:
             f"no kubeconfig: there is no {' and no '.join(paths) or 'path in $KUBECONFIG'}"
         )
     for path in there:
-        document = _yaml(path)
+        document = _yaml(path, alone=len(there) == 1)
         named = document.get("current-context") or ""
         current = current or (named if isinstance(named, str) else "")
         for kind, entries in known.items():
@@ -142,8 +142,8 @@ def _entries(document: Mapping[str, Any], kind: str, path: str) -> Iterable[Entr
         yield Entry(kind, name, path, values or {})
 
 
-def _yaml(path: str) -> Mapping[str, Any]:
-    """Raises CredentialsError, which never quotes the file as PyYAML's own errors do."""
+def _yaml(path: str, *, alone: bool) -> Mapping[str, Any]:
+    """One of several may hold little or nothing. Raises CredentialsError, never quoting the file as PyYAML does."""
     import yaml
 
     content = read(path, "the kubeconfig")
@@ -153,11 +153,12 @@ def _yaml(path: str) -> Mapping[str, Any]:
         mark = getattr(error, "problem_mark", None)
         place = f"{path}:{mark.line + 1}" if mark else path
         raise CredentialsError(f"{place}: this isn't YAML, so it is no kubeconfig") from None
-    if document is None:
+    if document is None and alone:
         raise CredentialsError(f"{path}: this kubeconfig is empty")
-    if not isinstance(document, dict) or not {"clusters", "contexts", "users", "current-context"} & set(
-        document
-    ):
+    if document is None:
+        return {}
+    parts = {"clusters", "contexts", "users", "current-context"}
+    if not isinstance(document, dict) or (alone and not parts & set(document)):
         raise CredentialsError(f"{path}: this is no kubeconfig: it has neither clusters nor contexts")
     return document
 

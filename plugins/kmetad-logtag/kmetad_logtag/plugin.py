@@ -9,7 +9,6 @@ from typing import Literal
 import msgspec
 
 from kmetad import Batch, Context, LogTags, Snapshot, hookimpl
-from kmetad.fieldpath import parse
 from kmetad_logtag.tags import Preset, known, paths, place
 
 __all__ = ["Options", "Plugin"]
@@ -66,15 +65,5 @@ class Plugin:
         for name, path in self._options.paths().items():
             if snapshot.get(path) is None:
                 yield f"tags: there is no {path} now, so lines go without {name}"
-            elif not self._follows(path, snapshot):
+            elif not self._context.follows(path, snapshot):
                 yield f"tags: {name} won't follow {path}, for match or watch.ignore leaves its changes out"
-
-    def _follows(self, path: str, snapshot: Snapshot) -> bool:
-        """Whether the changes of a field come here; of ``limits.cpu``, those of any container's."""
-        at = parse(path)
-        if at.type != "resource":
-            return self._context.covers(at.type, at.key)
-        keys = [f"{at.container}.{at.key}"]
-        if not at.container:
-            keys = [key for key in snapshot.resources if key.endswith(keys[0])]
-        return any(self._context.covers("resource", key) for key in keys)

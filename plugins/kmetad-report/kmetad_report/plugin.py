@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from json import dumps
 
 from kmetad import Batch, Context, Outcome, Snapshot, hookimpl
-from kmetad.fieldpath import parse
 from kmetad_report import wanted
 from kmetad_report.force import History, Standing, standing, values_of
 from kmetad_report.options import PREFIX, Options
@@ -95,7 +94,7 @@ class Plugin:
         for name, path in self._options.applied.items():
             if snapshot.get(path) is None:
                 yield f"applied: there is no {path} now, so there is no {PREFIX}{name}"
-            elif not self._follows(path, snapshot):
+            elif not self._context.follows(path, snapshot):
                 yield f"applied: {name} won't follow {path}, for match or watch.ignore leaves its changes out"
         status = self._context.status()
         if not status.lanes:
@@ -123,16 +122,3 @@ class Plugin:
         now = standing(self._context.status(), self._context.name, self._options.after)
         self._history.add(self._context.snapshot())
         return now
-
-    def _follows(self, path: str, snapshot: Snapshot) -> bool:
-        """Whether the changes of a field come here; of ``limits.cpu``, those of any container's."""
-        covers = self._context.covers
-        at = parse(path)
-        if at.type == "labels":
-            return all(covers("label", key) for key in snapshot.labels)
-        if at.type != "resource":
-            return covers(at.type, at.key)
-        keys = [f"{at.container}.{at.key}"]
-        if not at.container:
-            keys = [key for key in snapshot.resources if key.endswith(keys[0])]
-        return any(covers("resource", key) for key in keys)
