@@ -39,7 +39,7 @@ def test_a_cut_ends_the_connection(pair: tuple[socket.socket, socket.socket]) ->
     """Whoever reads is told at once; the other side too."""
     ours, theirs = pair
     with Call() as call:
-        call.goes_over(ours)
+        call.goes_over(ours, connected=True)
         assert not is_over(ours)
         call.cut()
         assert is_over(ours) and is_over(theirs)
@@ -51,7 +51,7 @@ def test_a_cut_comes_first(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, _ = pair
     with Call() as call:
         call.cut()
-        call.goes_over(ours)
+        call.goes_over(ours, connected=True)
         assert is_over(ours)
 
 
@@ -59,7 +59,7 @@ def test_the_connection_may_be_closed_before(pair: tuple[socket.socket, socket.s
     """What owns it closes it whenever it likes; nobody else's descriptor is hit."""
     ours, theirs = pair
     with Call() as call:
-        call.goes_over(ours)
+        call.goes_over(ours, connected=True)
         ours.close()
         another, its_end = socket.socketpair()  # one of which has the number that is free by now
         with another, its_end:
@@ -73,7 +73,7 @@ def test_time_is_up(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, _ = pair
     deadlines = Deadlines()
     with Call(time.monotonic() + 0.05, deadlines) as call:
-        call.goes_over(ours)
+        call.goes_over(ours, connected=True)
         eventually(lambda: call.ended)
         assert call.late and is_over(ours)
 

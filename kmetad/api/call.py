@@ -7,6 +7,8 @@ import socket
 import threading
 import time
 
+from kmetad.api.errors import Unreachable
+
 
 class Call:
     """One request, or one watch. A context manager."""
@@ -43,15 +45,15 @@ class Call:
         """Seconds that there still are, and never none, for a time-out of 0 means another thing; or ``otherwise``."""
         return otherwise if self._until is None else max(0.001, self._until - time.monotonic())
 
-    def goes_over(self, connection: socket.socket, *, kept: bool = False) -> None:
-        """This is its connection from here on; ``kept`` from another call."""
+    def goes_over(self, connection: socket.socket, *, connected: bool, kept: bool = False) -> None:
+        """This is its connection from here on, still to be ``connected``, or ``kept`` from another call."""
         # A second descriptor, since whoever reads may close, or wrap in TLS, the first at any time.
         line = socket.socket(fileno=os.dup(connection.fileno()))
         with self._lock:
             if self._line is not None:
                 self._line.close()
             self._line = line
-            self.connected = True
+            self.connected = connected
             self.kept = kept
             if self.ended:
                 _shut(line)
@@ -81,15 +83,21 @@ class Deadlines:
         """When it wakes, by the monotonic clock."""
 
     def add(self, call: Call, until: float) -> None:
-        """Cut it then."""
+        """Cut it then. Raises Unreachable where nobody could."""
         with self._changed:
-            self._calls[call] = until
             if self._thread is None:
-                self._next = until
-                self._thread = threading.Thread(target=self._run, name="api-deadlines", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="api-deadlines", daemon=True)
+                try:
+                    thread.start()  # it waits for this lock
+                except RuntimeError:
+                    raise Unreachable(
+                        "no thread can be started, so nobody would end a call in time: "
+                        "is there a limit of processes (pids.max)?"
+                    ) from None
+                self._thread, self._next = thread, until
             elif until < self._next:
                 self._changed.notify()
+            self._calls[call] = until
 
     def remove(self, call: Call) -> None:
         """It has come to its end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakSet
@@ -87,7 +88,7 @@ class Client:
     def get(self, path: str, query: Query = _NOTHING) -> Object:
         """One object, or whatever the path holds as an object of JSON."""
         with self._transport.call(self.timeout) as call:
-            return self._transport.get(call, target(path, query))
+            return self._transport.get(call, path, query)
 
     def list(self, path: str, query: Query = _NOTHING, *, page_size: int = _PAGE) -> Object:
         """A whole List, ``page_size`` objects a request, with the resourceVersion to watch from.
@@ -95,7 +96,8 @@ class Client:
         Where the server forgets in the middle of it what the first page was of, it is asked for
         everything at once.
         """
-        return whole_list(self.get, path, query, page_size)
+        with self._transport.call(self.timeout) as call:
+            return whole_list(partial(self._transport.get, call), path, query, page_size)
 
     def watch(self, path: str, query: Query = _NOTHING, *, resource_version: str = "") -> Watch:
         """Changes to what a path lists, as they come, for as long as it isn't stopped: see Watch.

@@ -10,14 +10,18 @@ from typing import Any
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from kmetad.api.call import Call
 
 OPEN = 4
 """Connections that are kept open for the next call. More are made, and closed again, where more call at once."""
 
-_KEEPALIVE = [
-    *HTTPConnection.default_socket_options,
+CONNECT = 5.0
+"""Seconds for a connection and its TLS, of a call that has no time of its own: a watch."""
+
+_OPTIONS = [
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     # The kernel finds out within a minute that a server has gone without a word, and nobody wakes for that.
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
@@ -39,16 +43,38 @@ class _Line(HTTPConnection):
     _made_for: Call | None = None
 
     def _new_conn(self) -> socket.socket:
-        made = super()._new_conn()
+        """As urllib3's, but the call can be cut while it connects, and its time is for all addresses together."""
         self._made_for = call = _under_way.call
-        if call is not None:
-            call.goes_over(made)
-        return made
+        if call is None:
+            return super()._new_conn()
+        try:
+            found = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        fault: Exception | None = None
+        for number, (family, kind, protocol, _, address) in enumerate(found):
+            made = socket.socket(family, kind, protocol)
+            try:
+                for option in _OPTIONS:
+                    made.setsockopt(*option)
+                made.settimeout(call.left(CONNECT) / (len(found) - number))
+                call.goes_over(made, connected=False)
+                made.connect(address)
+                call.connected = True
+                return made
+            except OSError as error:
+                made.close()
+                fault = error
+                if call.ended:
+                    break
+        if isinstance(fault, TimeoutError):
+            raise ConnectTimeoutError(self, "no connection in time") from fault
+        raise NewConnectionError(self, f"no connection: {fault}") from fault
 
     def request(self, *arguments: Any, **named: Any) -> None:
         call = _under_way.call
         if call is not None and self.sock is not None and self._made_for is not call:
-            call.goes_over(self.sock, kept=True)
+            call.goes_over(self.sock, connected=True, kept=True)
         super().request(*arguments, **named)
 
 
@@ -75,7 +101,7 @@ def pool(proxy: str | None, context: ssl.SSLContext | None, tls_name: str | None
         urllib3.disable_warnings(
             urllib3.exceptions.InsecureRequestWarning
         )  # it is said otherwise, and louder
-    options: dict[str, Any] = {"num_pools": 1, "maxsize": OPEN, "socket_options": _KEEPALIVE}
+    options: dict[str, Any] = {"num_pools": 1, "maxsize": OPEN}
     if context is not None:
         options |= {"ssl_context": context, "cert_reqs": context.verify_mode}
         if tls_name is not None:
@@ -93,13 +119,12 @@ def send(
     *,
     body: bytes,
     headers: dict[str, str],
-    otherwise: tuple[float, float],
+    patience: float,
 ) -> urllib3.BaseHTTPResponse:
     """Send a request; answers when the head of the answer is there. Raises what urllib3 raises.
 
-    ``otherwise``: of a call without an end the seconds for a connection, and from one byte to the next.
+    ``patience``: of a call without an end, the seconds from one byte to the next.
     """
-    connect, read = otherwise
     _under_way.call = call
     try:
         return through.urlopen(
@@ -107,7 +132,7 @@ def send(
             url,
             body=body or None,
             headers=headers,
-            timeout=urllib3.Timeout(connect=call.left(connect), read=call.left(read)),
+            timeout=urllib3.Timeout(connect=call.left(CONNECT), read=call.left(patience)),
             retries=False,
             redirect=False,
             preload_content=False,

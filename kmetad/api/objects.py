@@ -23,6 +23,8 @@ def parse(body: bytes, request: str) -> Object:
         read = decode(body)
     except (DecodeError, RecursionError, UnicodeDecodeError):
         read = None
+    except MemoryError:
+        raise BadAnswer(f"{request}: there is no memory for the answer; ask for less of it") from None
     if isinstance(read, dict):
         return read
     shown = "".join(c if c.isprintable() else " " for c in body[:60].decode("utf-8", "replace"))
@@ -39,7 +41,11 @@ def whole_list(
     """
     whole = page = get(path, {**query, "limit": limit})
     items = _items(whole, path)
+    seen: set[object] = set()
     while token := page["metadata"].get("continue"):
+        if token in seen:
+            raise BadAnswer(f"GET {path}: a List that goes round in circles")
+        seen.add(token)
         try:
             page = get(path, {**query, "limit": limit, "continue": token})
         except Gone:

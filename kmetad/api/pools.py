@@ -30,15 +30,15 @@ class Pools:
         from kmetad.api import connections, tls
 
         server = self._server
+        credentials = server.credentials if server.secure else NOBODY
+        if afresh:
+            credentials.reread()
+        trust = credentials.trust()  # which may run a command: nobody else waits for that
         with self._lock:
             if not server.url.startswith("https:"):
                 if self._pool is None:
                     self._pool = connections.pool(server.proxy, None, None)
                 return self._pool
-            credentials = server.credentials if server.verify else NOBODY
-            if afresh:
-                credentials.reread()
-            trust = credentials.trust()
             if self._pool is None or trust != self._trust:
                 try:
                     context = tls.context(trust, verify=server.verify)

@@ -16,14 +16,15 @@ from kmetad.api.errors import ApiError, BadAnswer, StatusError, TimedOut, Unauth
 from kmetad.api.exchange import Answer, Request, warnings
 from kmetad.api.faults import explain
 from kmetad.api.objects import LONGEST, Object, parse
+from kmetad.api.paths import target
 from kmetad.api.pools import Pools
 from kmetad.api.server import Server
 
 if TYPE_CHECKING:
     import urllib3
 
-CONNECT = 5.0
-"""Seconds for a connection and its TLS, of a call that has no time of its own: a watch."""
+_SILENCE = 60.0
+"""Seconds without a byte, of a call that has no time of its own."""
 _CHUNK = 64 << 10
 
 
@@ -86,9 +87,9 @@ class Transport:
         """Close what is idle; calls that are under way go on."""
         self._pools.close()
 
-    def get(self, call: Call, path: str) -> Object:
-        """An object. Raises as ``whole``."""
-        request = Request("GET", path)
+    def get(self, call: Call, path: str, query: Mapping[str, object] = NO_HEADERS) -> Object:
+        """An object. Raises as ``whole``, and ValueError for what is no path."""
+        request = Request("GET", target(path, query))
         return parse(self.whole(call, request).body, str(request))
 
     def whole(self, call: Call, request: Request, *, max_bytes: int = LONGEST) -> Answer:
@@ -133,7 +134,7 @@ class Transport:
         request = Request("GET", path)
         return Stream(self._begin(call, request, patience=patience), request, call, self.server)
 
-    def _begin(self, call: Call, request: Request, *, patience: float = CONNECT) -> urllib3.BaseHTTPResponse:
+    def _begin(self, call: Call, request: Request, *, patience: float = _SILENCE) -> urllib3.BaseHTTPResponse:
         """Send a request, once more with other credentials. Answers with the head of what came, below 300."""
         credentials = self.server.credentials
         reread = renewed = False
@@ -184,7 +185,7 @@ class Transport:
                 self.server.url + request.path,
                 body=request.body,
                 headers=head,
-                otherwise=(CONNECT, patience),
+                patience=patience,
             )
             if call.ended:  # to http.client the head ends where the connection does
                 response.close()

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Literal, NamedTuple, Self
 
 from kmetad.api import status
@@ -17,6 +18,7 @@ from kmetad.api.errors import (
     CredentialsError,
     Gone,
     ServerError,
+    StatusError,
     TooManyRequests,
     Unauthorized,
     Unreachable,
@@ -33,6 +35,8 @@ _PAGE = 500
 """Objects of a list that are asked for at once, as kubectl does."""
 _FIRST, _MOST = 0.5, 30.0
 """Seconds before the next request: doubling from the first to the most, half of them at random."""
+_MOST_ASKED = 300.0
+"""Seconds that the server may ask for, by Retry-After."""
 _CALM = 30.0
 """A request that was open for so many seconds was none of those that fail at once."""
 
@@ -89,7 +93,7 @@ class Watch:
         self._wait = wait or self._stopping.wait
         self._uniform = uniform
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may stop it while this very thread has the lock
         self._call: Call | None = None
         self._accepted = False
         self._events = self._run()
@@ -105,12 +109,15 @@ class Watch:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        self._events.close()
+        if not getattr(
+            self._events, "gi_running", False
+        ):  # else another thread is in it, and has just been told
+            self._events.close()
 
     def stop(self) -> None:
         """No event comes any more, and whoever waits for one is told so at once.
 
-        While it connects, that may take until it is connected or has failed to, 5 s at most.
+        Only a name that is being resolved, or an exec plugin that runs, is waited for.
         """
         with self._lock:
             self._stopping.set()
@@ -132,10 +139,14 @@ class Watch:
                     fault, self._version = error, ""
                 except (Unreachable, BadAnswer, ServerError, TooManyRequests) as error:
                     fault = error
-                except (Unauthorized, CredentialsError) as error:
+                except StatusError as error:
+                    if error.code != 408 and not (self._accepted and isinstance(error, Unauthorized)):
+                        raise
+                    fault = error  # 408: a proxy's; 401: the kubelet may be a little later than the server
+                except CredentialsError as error:
                     if not self._accepted:
                         raise
-                    fault = error  # the kubelet, or an exec plugin, may be a little later than the server
+                    fault = error  # such as of an exec plugin, for a moment
                 if isinstance(fault, ServerError) and fault.code in (500, 504):
                     self._version = ""  # seen for one that it can't read, or that it hasn't reached
                 self.fault = fault
@@ -146,17 +157,14 @@ class Watch:
             self._ended(self)
 
     def _listed(self) -> WatchEvent:
-        listed = whole_list(self._get, self._path, self._query, _PAGE)
+        with self._under_way(self._transport.call(self._timeout)) as call:
+            listed = whole_list(partial(self._transport.get, call), self._path, self._query, _PAGE)
         version = listed["metadata"].get("resourceVersion")
         if not isinstance(version, str) or not version:
             raise BadAnswer(f"GET {self._path}: a List without a resourceVersion can't be followed")
         self._accepted = True
         self._version = version
         return WatchEvent("LISTED", listed)
-
-    def _get(self, path: str, query: Mapping[str, object]) -> Object:
-        with self._under_way(self._transport.call(self._timeout)) as call:
-            return self._transport.get(call, target(path, query))
 
     def _follow(self) -> Iterator[WatchEvent]:
         """One request, to its end."""
@@ -220,7 +228,7 @@ class Watch:
         most = min(_MOST, _FIRST * 2.0 ** min(max(0, failures - 1), 10))
         pause = self._uniform(most / 2, most)
         after = getattr(fault, "retry_after", None)
-        return pause if after is None else max(pause, after + self._uniform(0, _FIRST))
+        return pause if after is None else max(pause, min(after, _MOST_ASKED) + self._uniform(0, _FIRST))
 
 
 def _lines(stream: Stream, path: str) -> Iterator[bytes]:

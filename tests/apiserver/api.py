@@ -272,6 +272,7 @@ class _Operation:
                         return
                     now = version
                 list(feed.take())  # what came before the lock is in `past`
+                exchange.position = self.store.version
             exchange.start()
             for change in past:
                 self._event(change)
@@ -283,6 +284,7 @@ class _Operation:
                     for told in feed.take():
                         if isinstance(told, Change):
                             self._event(told)
+                            exchange.position = told.version
                         else:
                             told(exchange)
                         if exchange.ended:

@@ -229,9 +229,10 @@ def not_chunked(exchange: Exchange) -> None:
 
 
 def bookmark(exchange: Exchange) -> None:
-    """A BOOKMARK with the present resourceVersion; the watch goes on, or begins as usual."""
+    """A BOOKMARK with the resourceVersion that the watch has come to; it goes on, or begins as usual."""
     fresh = not exchange.started
-    exchange.bookmark(exchange.server.store.version)
+    begun = int(exchange.request.query.get("resourceVersion") or exchange.server.store.version)
+    exchange.bookmark(begun if fresh else exchange.position)
     if fresh:
         exchange.serve()
 

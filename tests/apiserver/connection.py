@@ -173,6 +173,7 @@ class Exchange:
         self.ended = False
         self.reusable = (request.header("Connection") or "").lower() != "close"
         self.kind = ("v1", "Pod")  # what bookmarks of a watch are of
+        self.position = 0  # the resourceVersion up to which a watch has sent everything
 
     def serve(self) -> None:
         """Answer as if nothing had been scripted."""

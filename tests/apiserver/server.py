@@ -408,9 +408,13 @@ class ApiServer:
                 sock, _ = self._listening.accept()
             except OSError:
                 return  # closed
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._context is not None:
-                sock = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if self._context is not None:
+                    sock = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+            except OSError:  # whoever it was has gone again
+                sock.close()
+                continue
             self._accepted += 1
             connection = Connection(self, sock, self._accepted)
             thread = threading.Thread(
