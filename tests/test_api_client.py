@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import socket
 import ssl
 import subprocess
 import sys
+import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 
@@ -21,11 +27,14 @@ from kmetad.api import (
     Gone,
     NotFound,
     Server,
+    TimedOut,
     Unauthorized,
+    Unreachable,
     find_server,
     path_of,
 )
 from tests.apiserver import ApiServer, Authority, behaviour, pod
+from tests.cli import eventually
 
 APP = "system:serviceaccount:lab:app"
 PODS = path_of("pods", namespace="lab")
@@ -147,6 +156,34 @@ def test_what_is_no_list(client: Client) -> None:
     """A single object can't be listed."""
     with pytest.raises(BadAnswer, match="expected a List, got Pod"):
         client.list(WEB)
+
+
+def test_a_list_without_an_end(client: Client, server: ApiServer) -> None:
+    """A server that always says `continue` with the same word; one that finds ever new ones has the call's time."""
+    page = {"kind": "PodList", "metadata": {"resourceVersion": "1", "continue": "again"}, "items": []}
+    script = server.script("list", behaviour.body(json.dumps(page).encode()), times=math.inf)
+    with pytest.raises(BadAnswer, match="round in circles"):
+        client.list(PODS)
+    assert script.used == 2
+    script.stop()
+
+    def ever_new(exchange: behaviour.Exchange) -> None:
+        page["metadata"] = {"resourceVersion": "1", "continue": str(len(server.requests))}
+        behaviour.body(json.dumps(page).encode())(exchange)
+
+    server.script("list", ever_new, times=math.inf)
+    client.timeout = 0.5
+    with pytest.raises(TimedOut):
+        client.list(PODS)
+
+
+def test_a_list_keeps_its_selector(client: Client, server: ApiServer) -> None:
+    """Also where it is asked for at once in the end."""
+    for number in range(4):
+        server.put(pod(f"p{number}", "lab", labels={"n": str(number % 2)}))
+    server.script(lambda request: "continue=" in request.path, "410-continue-expired")
+    listed = client.list(PODS, {"labelSelector": "n=1"}, page_size=1)
+    assert [item["metadata"]["name"] for item in listed["items"]] == ["p1", "p3"]
 
 
 def test_create_and_delete(client: Client, server: ApiServer) -> None:
@@ -271,10 +308,153 @@ def test_another_audience(client: Client, server: ApiServer, tmp_path: Path) -> 
         client.get(WEB)
 
 
+def test_warnings(server: ApiServer, tmp_path: Path) -> None:
+    """What the server says of an answer that is none the worse for it."""
+    said: list[str] = []
+    with Client(in_pod(server, tmp_path), warn=said.append) as client:
+        client.patch(WEB, {"metadata": {"lables": {"a": "b"}}})
+        assert said == ['unknown field "metadata.lables"']
+        several = '299 - "one \\"quoted\\" word", 299 - "two"'
+        head = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nWarning: %b\r\nWarning: 299 - "3"\r\n\r\n{}'
+        server.script("GET", behaviour.raw(head % several.encode()))
+        client.get(WEB)
+    assert said[1:] == ['one "quoted" word', "two", "3"]
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan"), 1e30])
+def test_time_that_cannot_be_waited(client: Client, seconds: float) -> None:
+    """It is refused, since it would be none, or for ever."""
+    client.timeout = seconds
+    with pytest.raises(ValueError, match="expected seconds"):
+        client.get(WEB)
+    with pytest.raises(ValueError, match="expected seconds"):
+        client.raw("GET", WEB, timeout=seconds)
+
+
+def test_force_is_for_apply(client: Client) -> None:
+    """No other patch asks whose a field is."""
+    with pytest.raises(ValueError, match="for type='apply' alone"):
+        client.patch(WEB, {}, force=True)
+
+
+def test_what_a_body_may_hold(client: Client, server: ApiServer) -> None:
+    """Any mapping; what JSON hasn't is refused before it is sent."""
+    client.patch(WEB, {"metadata": {"labels": MappingProxyType({"v": "3"})}})
+    stored = server.get("Pod", "lab", "web")
+    assert stored is not None and stored["metadata"]["labels"]["v"] == "3"
+    with pytest.raises(TypeError, match="set has no form in JSON"):
+        client.patch(WEB, {"metadata": {1, 2}})
+
+
+def test_raw_has_bounds_of_its_own(client: Client, server: ApiServer) -> None:
+    """Of bytes, to the very last, and of time."""
+    server.script("GET", behaviour.body(b"x" * 1000), times=2)
+    assert len(client.raw("GET", WEB, max_bytes=1000).body) == 1000
+    with pytest.raises(BadAnswer, match="longer than"):
+        client.raw("GET", WEB, max_bytes=999)
+    server.script("GET", behaviour.hang)
+    with pytest.raises(TimedOut):
+        client.raw("GET", WEB, timeout=0.2)
+
+
+def test_nothing_is_sent_compressed_that_was_not_asked_for(client: Client, server: ApiServer) -> None:
+    """A cluster's own network gains nothing by it."""
+    client.get(WEB)
+    assert server.requests[0].header("Accept-Encoding") == "identity"
+
+
+def test_a_delete_is_not_tried_again(client: Client, server: ApiServer) -> None:
+    """The second would find that there is nothing."""
+    client.get(WEB)
+    script = server.script("DELETE", behaviour.close, times=2)
+    with pytest.raises(Unreachable):
+        client.delete(WEB)
+    assert script.used == 1
+
+
+def test_kept_connections_that_all_have_gone(client: Client, server: ApiServer) -> None:
+    """However many there are: none of them is the fault of a server that answers."""
+    barrier = threading.Barrier(4)
+
+    def together(exchange: behaviour.Exchange) -> None:
+        barrier.wait(60)
+        exchange.serve()
+
+    server.script("GET", together, times=4)
+    threads = [threading.Thread(target=client.get, args=(WEB,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert server.connections == 4
+    broken = set(range(1, 5))
+    server.script(lambda request: request.connection in broken, behaviour.close, times=math.inf)
+    assert client.get(WEB)["kind"] == "Pod"
+
+
+def test_a_server_of_several_addresses(
+    client: Client, server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first that answers is taken; those before it that are refused cost nothing."""
+    real = socket.getaddrinfo
+
+    def several(host: str, port: int, **more: Any) -> list[Any]:
+        return [*real("127.0.0.3", port, **more), *real("127.0.0.2", port, **more), *real(host, port, **more)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", several)
+    assert client.get(WEB)["kind"] == "Pod"
+
+
+def test_over_ipv6(tmp_path: Path) -> None:
+    """An address in brackets, on a real socket."""
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listening:
+        thread = threading.Thread(target=answer_once, args=(listening,))
+        thread.start()
+        with Client(Server(f"http://[::1]:{listening.getsockname()[1]}")) as client:
+            assert client.get("/version") == {"a": 1}
+        thread.join()
+
+
+def answer_once(listening: socket.socket) -> None:
+    """An object, to whoever comes."""
+    connection, _ = listening.accept()
+    with connection:
+        connection.recv(65536)
+        connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n{"a":1}')
+
+
+def test_after_a_fork(client: Client, server: ApiServer) -> None:
+    """The child has connections and deadlines of its own, whatever the parent had under way."""
+    client.get(WEB)
+    server.script(f"GET {WEB}/log", behaviour.trickle_body())
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # threads of the server, which the child hasn't
+        child = os.fork()
+    if child == 0:
+        try:
+            client.get(WEB)
+            client.timeout = 0.3
+            client.get(f"{WEB}/log")
+        except TimedOut:
+            os.write(writing, b"in time")
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        assert pipe.read() == b"in time"
+    os.waitpid(child, 0)
+    assert client.get(WEB)["kind"] == "Pod"
+    ours, theirs, log = (request.connection for request in server.requests[:3])
+    assert ours != theirs == log
+    assert server.requests[3].connection == ours
+
+
 def test_closed_and_used_again(client: Client, server: ApiServer) -> None:
     """Closing gives back connections, no more."""
     client.get(WEB)
     client.close()
+    eventually(lambda: server.connections == 0)
     assert client.get(WEB)["kind"] == "Pod"
     assert {request.connection for request in server.requests} == {1, 2}
 

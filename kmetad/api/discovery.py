@@ -205,7 +205,11 @@ def _walked(client: Client, document: object) -> Discovered:
 def _ask(client: Client, path: str, accept: str = "application/json") -> dict[str, Any]:
     from kmetad.api.objects import parse
 
-    return parse(client.raw("GET", path, headers={"Accept": accept}).body, f"GET {path}")
+    try:
+        answer = client.raw("GET", path, headers={"Accept": accept})
+    except ValueError:  # the server's own word for a group, of which no path can be made
+        raise BadAnswer(f"GET {path!r}: no API server has such a path") from None
+    return parse(answer.body, f"GET {path}")
 
 
 def _with_preferred(found: Sequence[ApiResource]) -> tuple[ApiResource, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from kmetad.api.server import Server
 if TYPE_CHECKING:
     from ssl import SSLCertVerificationError
 
+_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3}[ -~]{0,60}?)['\"]")
 _OTHER_NAMES, _NOT_NOW = (62, 64), (9, 10)
 """
 X509_V_ERR_HOSTNAME_MISMATCH and _IP_ADDRESS_MISMATCH; _CERT_NOT_YET_VALID and _CERT_HAS_EXPIRED (openssl's
@@ -32,7 +34,11 @@ def explain(error: Exception, request: Request, call: Call, server: Server) -> N
 
     from urllib3 import exceptions
 
-    at = f" at {server.url}"
+    at = (
+        f" at {server.url}"
+        if server.proxy is None
+        else f" at {server.url}, through the proxy {server.proxy},"
+    )
     if call.late:
         raise TimedOut(f"{request}: no whole answer in time{at}") from None
     if call.ended:
@@ -41,14 +47,20 @@ def explain(error: Exception, request: Request, call: Call, server: Server) -> N
     if isinstance(cause, ssl.SSLCertVerificationError):
         why = f"the certificate{at} can't be verified ({cause.verify_message}); {_untrusted(cause, server)}"
         raise Untrusted(f"{request}: {why}") from None
+    if isinstance(error, exceptions.ProxyError) and (refused := _TUNNEL.search(repr(error))):
+        raise Unreachable(
+            f"{request}: the proxy {server.proxy} doesn't let it through: {refused[1]}"
+        ) from None
     if isinstance(error, exceptions.DecodeError):
         raise BadAnswer(f"{request}: an answer that says it is compressed, and isn't as it says") from None
     if isinstance(cause, ssl.SSLError):
         why = f"no TLS{at} ({cause.reason or type(cause).__name__}); is it plain http, or another port?"
     elif isinstance(error, exceptions.NameResolutionError) or isinstance(cause, socket.gaierror):
-        why = f"the name {urlsplit(server.url).hostname} can't be resolved; is it right, and does DNS work here?"
+        asked = urlsplit(server.proxy or server.url).hostname
+        why = f"the name {asked} can't be resolved; is it right, and does DNS work here?"
     elif isinstance(cause, ConnectionRefusedError):
-        why = f"nobody listens{at} (connection refused); is the server up, and is this its port?"
+        asked = f" at {server.proxy}, the proxy" if server.proxy else at
+        why = f"nobody listens{asked} (connection refused); is the server up, and is this its port?"
     elif isinstance(error, exceptions.TimeoutError) or isinstance(cause, TimeoutError):
         what = "no connection" if isinstance(error, exceptions.ConnectTimeoutError) else "no answer"
         why = f"{what} in time{at}; is it up, and may this Pod reach it (NetworkPolicy)?"

@@ -80,14 +80,32 @@ def _missing(host: str, token_path: str) -> str:
 
 def _proxy(url: str, environ: Mapping[str, str]) -> str | None:
     """What the usual variables say for a URL, in lower case first, as curl has it."""
-    from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed lacks it
 
     def variable(name: str) -> str:
         return environ.get(name) or environ.get(name.upper()) or ""
 
     parts = urlsplit(url)
+    # $HTTP_PROXY isn't asked for: in a CGI script it is a header of the request.
     proxy = variable("https_proxy") if parts.scheme == "https" else environ.get("http_proxy", "")
-    proxies = {"no": variable("no_proxy")}
-    if not proxy or proxy_bypass_environment(parts.netloc, proxies):
+    if not proxy or _goes_past(parts.hostname or "", variable("no_proxy")):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _goes_past(host: str, no_proxy: str) -> bool:
+    """Whether ``$no_proxy`` names a host: itself, a domain above it, a network (10.96.0.0/12), or ``*``.
+
+    As Go reads it, and so kubectl (golang.org/x/net/http/httpproxy).
+    """
+    from ipaddress import ip_address, ip_network
+
+    for entry in filter(None, (part.strip().lower() for part in no_proxy.split(","))):
+        domain = entry.removeprefix("*").removeprefix(".")
+        if entry in ("*", host) or (domain and f".{host}".endswith(f".{domain}")):
+            return True
+        try:
+            if ip_address(host) in ip_network(entry.strip("[]"), strict=False):
+                return True
+        except ValueError:
+            continue  # one of the two is a name
+    return False

@@ -32,6 +32,9 @@ class Server:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", _checked(self.url).rstrip("/"))
+        name = self.tls_name
+        if name is not None and not (name.isascii() and name.isprintable() and name):
+            raise NoServer(f"the name that {self.url}'s certificate is for, {name!r}: that is no name")
         if self.proxy is not None:
             object.__setattr__(self, "proxy", _checked(self.proxy, "the proxy"))
 

@@ -187,19 +187,19 @@ def _resource_rows(status: dict[str, Any]) -> list[tuple[str, ...]]:
     """A line for each resource of each group, as kubectl has it: what several rules allow stands together."""
     found: dict[tuple[str, str], list[str]] = {}
     for rule in _rules(status, "resourceRules"):
-        for group in rule.get("apiGroups") or ("",):
-            for resource in rule.get("resources") or ():
+        for group in _texts(rule, "apiGroups") or [""]:
+            for resource in _texts(rule, "resources"):
                 name = f"{resource}.{group}" if group else resource
-                verbs = found.setdefault((name, _shown(rule.get("resourceNames"))), [])
-                verbs += [verb for verb in rule.get("verbs") or () if verb not in verbs]
+                verbs = found.setdefault((name, _shown(_texts(rule, "resourceNames"))), [])
+                verbs += [verb for verb in _texts(rule, "verbs") if verb not in verbs]
     return sorted((name, "[]", names, _shown(verbs)) for (name, names), verbs in found.items())
 
 
 def _path_rows(status: dict[str, Any]) -> list[tuple[str, ...]]:
     found = {
-        (path, _shown(rule.get("verbs")))
+        (path, _shown(_texts(rule, "verbs")))
         for rule in _rules(status, "nonResourceRules")
-        for path in rule.get("nonResourceURLs") or ()
+        for path in _texts(rule, "nonResourceURLs")
     }
     return [("", f"[{path}]", "[]", verbs) for path, verbs in sorted(found)]
 
@@ -209,5 +209,10 @@ def _rules(status: dict[str, Any], key: str) -> list[dict[str, Any]]:
     return [rule for rule in rules if isinstance(rule, dict)] if isinstance(rules, list) else []
 
 
-def _shown(names: Any) -> str:
-    return f"[{' '.join(map(str, names or ()))}]"
+def _texts(rule: dict[str, Any], key: str) -> list[str]:
+    texts = rule.get(key)
+    return [text for text in texts if isinstance(text, str)] if isinstance(texts, list) else []
+
+
+def _shown(names: list[str]) -> str:
+    return f"[{' '.join(names)}]"

@@ -61,7 +61,7 @@ def _wrong(path: str) -> str:
     """What is no path, or would never end."""
     if not path.startswith("/"):
         name = path.partition("://")[2].partition("/")[2] if "://" in path else path
-        return f"{path!r} is no path; did you mean /{name}? `kmetad api paths` lists what there is"
+        return f"{path!r} is no path; did you mean {f'/{name}'!r}? `kmetad api paths` lists what there is"
     query = parse_qs(path.partition("?")[2], keep_blank_values=True)
     for endless in ("watch", "follow"):
         if query.get(endless, ["false"])[-1].lower() not in ("false", "0"):

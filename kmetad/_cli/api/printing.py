@@ -31,15 +31,21 @@ def arguments(parser: argparse.ArgumentParser, *, default: str = "table", help: 
 
 
 def document(value: Any, output: str) -> None:
-    """Print a value in JSON, or in YAML."""
-    if output == "yaml":
-        import yaml
+    """Print a value in JSON, or in YAML. Raises BadAnswer."""
+    from kmetad.api import BadAnswer
 
-        print(yaml.safe_dump(value, sort_keys=False), end="")
-        return
-    from json import dumps
+    try:
+        if output == "yaml":
+            import yaml
 
-    print(dumps(value, indent=2))
+            shown = yaml.safe_dump(value, sort_keys=False)
+        else:
+            from json import dumps
+
+            shown = dumps(value, indent=2) + "\n"
+    except RecursionError:
+        raise BadAnswer("the answer is nested too deep to be shown; `curl` prints it as it is") from None
+    print(shown, end="")
 
 
 def table(rows: Iterable[Sequence[str]], header: Sequence[str] = ()) -> None:
@@ -60,10 +66,10 @@ def facts(rows: Iterable[tuple[str, str]]) -> None:
     from kmetad._cli import text
 
     colour = text.colours(sys.stdout)
-    known = [(name, value) for name, value in rows if value]
-    width = max((len(name) for name, _ in known), default=0)
+    known = [(text.escape(name), value) for name, value in rows if value]
+    width = max((text.columns(name) for name, _ in known), default=0)
     for name, value in known:
-        print(f"{text.paint(name.ljust(width), text.BOLD, colour)}  {text.escape(value)}")
+        print(f"{text.paint(text.pad(name, width), text.BOLD, colour)}  {text.escape(value)}")
 
 
 def plain(body: bytes) -> None:

@@ -329,7 +329,7 @@ def _authorization(at: Chosen) -> str:
     if name and password:
         from base64 import b64encode
 
-        return Secret("Basic " + b64encode(f"{name}:{password}".encode()).decode("ascii"))
+        return Secret("Basic " + b64encode(f"{name}:{password}".encode(errors="replace")).decode("ascii"))
     if name or password:
         raise user.fault("has a username or a password, but not both")
     if user.values.get("auth-provider") is not None:

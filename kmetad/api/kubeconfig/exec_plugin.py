@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import IO, Any
 
 from kmetad.api.errors import CredentialsError
 
@@ -27,6 +27,8 @@ PATIENCE = 60.0
 LONGEST = 1000
 """Characters of its standard error that a message shows: the last ones."""
 
+_MOST = 1 << 20
+"""Bytes that are read of what it prints."""
 _TOKEN = re.compile(r"[A-Za-z0-9_.+=-]{40,}")
 
 
@@ -120,32 +122,34 @@ class ExecPlugin:
         spec: dict[str, Any] = {"interactive": asks}
         if self.cluster is not None:
             spec["cluster"] = self.cluster
-        info = {"kind": "ExecCredential", "apiVersion": self.api_version, "spec": spec}
-        try:
-            process = subprocess.Popen(
-                [program, *self.arguments],
-                env={**os.environ, **dict(self.environ), "KUBERNETES_EXEC_INFO": dumps(info)},
-                stdin=None if asks else subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=None if asks else subprocess.PIPE,  # a person sees its questions at once
-                start_new_session=not asks,
-            )
-        except (OSError, ValueError) as error:  # ValueError: a NUL
-            why = getattr(error, "strerror", "") or "its arguments can't be passed on"
-            raise CredentialsError(f"{self.place}: {self.command} can't be run: {why}") from None
-        with process:
+        # A date in an extension, as YAML reads one, becomes a text.
+        info = dumps({"kind": "ExecCredential", "apiVersion": self.api_version, "spec": spec}, default=str)
+        # Files in memory, not pipes: what a plugin leaves running may hold a pipe open, and nobody waits for that.
+        with open(os.memfd_create("printed"), "w+b") as printed, open(os.memfd_create("said"), "w+b") as said:
             try:
-                printed, said = process.communicate(timeout=None if asks else PATIENCE)
+                process = subprocess.Popen(
+                    [program, *self.arguments],
+                    env={**os.environ, **dict(self.environ), "KUBERNETES_EXEC_INFO": info},
+                    stdin=None if asks else subprocess.DEVNULL,
+                    stdout=printed,
+                    stderr=None if asks else said,  # a person sees its questions at once
+                    start_new_session=not asks,
+                )
+            except (OSError, ValueError) as error:  # ValueError: a NUL
+                why = getattr(error, "strerror", "") or "its arguments can't be passed on"
+                raise CredentialsError(f"{self.place}: {self.command} can't be run: {why}") from None
+            try:
+                code = process.wait(None if asks else PATIENCE)
             except subprocess.TimeoutExpired:
-                _kill(process.pid)
                 raise CredentialsError(
                     f"{self.place}: {self.command} has printed nothing within {PATIENCE:g} s; "
                     "does it wait for somebody to sign in? Run it in a terminal first"
                 ) from None
-            except BaseException:
-                process.kill()
-                raise
-        return process.returncode, printed, said or b""
+            finally:
+                if process.returncode is None:  # it took too long, or somebody wants to end all this
+                    _kill(process.pid, group=not asks)
+                    process.wait()
+            return code, _begin(printed), _begin(said)
 
     def _read(self, printed: bytes, said: bytes) -> Granted:
         from json import loads
@@ -195,7 +199,8 @@ def _told(cluster: Mapping[str, Any], ca: bytes) -> dict[str, Any]:
     told = {key: cluster[key] for key in kept if key in cluster}
     if ca:
         told["certificate-authority-data"] = b64encode(ca).decode()
-    for extension in cluster.get("extensions") or ():
+    extensions = cluster.get("extensions")
+    for extension in extensions if isinstance(extensions, list) else ():
         if isinstance(extension, dict) and extension.get("name") == f"{API}exec":
             told["config"] = extension.get("extension")
     return told
@@ -210,11 +215,17 @@ def _quoted(said: bytes) -> str:
     )
 
 
-def _kill(pid: int) -> None:
-    """End it with all that it started; it leads a group of its own."""
+def _begin(file: IO[bytes]) -> bytes:
+    """What it holds, up to ``_MOST``: a credential is far shorter."""
+    file.seek(0)
+    return file.read(_MOST)
+
+
+def _kill(pid: int, *, group: bool) -> None:
+    """End it, with all that it started where it leads a group of its own."""
     from signal import SIGKILL
 
     try:
-        os.killpg(pid, SIGKILL)
+        (os.killpg if group else os.kill)(pid, SIGKILL)
     except ProcessLookupError:
         pass

@@ -8,6 +8,7 @@ their own file. Messages name the file, the entry and the key. None holds a valu
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -166,8 +167,12 @@ def _yaml(path: str, *, alone: bool) -> Mapping[str, Any]:
 def read(path: str, what: str) -> bytes:
     """Raises CredentialsError."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise CredentialsError(f"{what}: {path} is no file")  # a pipe would be waited for
         with open(path, "rb") as file:
             return file.read()
+    except ValueError:  # a NUL
+        raise CredentialsError(f"{what}: {path!r} can't be a path") from None
     except FileNotFoundError:
         raise CredentialsError(f"{what}: there is no {path}") from None
     except OSError as error:

@@ -16,6 +16,8 @@ from kmetad.status import LaneStatus, Status
 Values = Mapping[str, str]
 """By the annotation's name, its text."""
 
+LONGEST = 16 << 10
+"""Characters of a value: all annotations of a Pod together may have 256 KiB, and one mustn't keep others out."""
 _KEPT = 16
 """Values at different times that are remembered."""
 
@@ -45,12 +47,15 @@ class History:
 
 
 def values_of(applied: Mapping[str, str], snapshot: Snapshot) -> dict[str, str]:
-    """What is there now of what is to be reported. Bytes that are no UTF-8, which the API can't hold, are U+FFFD."""
+    """What is there now of what is to be reported. Bytes that are no UTF-8, which the API can't hold, are U+FFFD.
+
+    What is longer than ``LONGEST`` is as if it weren't there.
+    """
     found = {name: snapshot.get(path) for name, path in applied.items()}
     return {
         name: text.encode(errors="surrogateescape").decode(errors="replace")
         for name, text in found.items()
-        if text is not None
+        if text is not None and len(text) <= LONGEST
     }
 
 

@@ -7,7 +7,7 @@ from json import dumps
 
 from kmetad import Batch, Context, Outcome, Snapshot, hookimpl
 from kmetad_report import wanted
-from kmetad_report.force import History, Standing, standing, values_of
+from kmetad_report.force import LONGEST, History, Standing, standing, values_of
 from kmetad_report.options import PREFIX, Options
 from kmetad_report.publish import Apply, Events, Shown, Subject
 from kmetad_report.tally import Tally
@@ -39,7 +39,7 @@ class Plugin:
                 Shown(self._history, options.condition, apply, context.snapshot, pace=_PACE * scale)
             )
         if options.events != "none":
-            self._events = Events(Tally(options.events), manager, options.container)
+            self._events = Events(Tally(options.events), manager, options.container, context.log)
             subjects.append(self._events)
         self._worker = Worker(
             context.name,
@@ -92,7 +92,10 @@ class Plugin:
         """What is missing, in the Pod or among the instances."""
         yield from self._about_pod(snapshot)
         for name, path in self._options.applied.items():
-            if snapshot.get(path) is None:
+            value = snapshot.get(path)
+            if value is not None and len(value) > LONGEST:
+                yield f"applied: {name} has {len(value)} characters, and more than {LONGEST} aren't reported"
+            elif value is None:
                 yield f"applied: there is no {path} now, so there is no {PREFIX}{name}"
             elif not self._context.follows(path, snapshot):
                 yield f"applied: {name} won't follow {path}, for match or watch.ignore leaves its changes out"

@@ -154,6 +154,7 @@ class Events:
         tally: Tally,
         manager: str,
         container: str | None,
+        log: Any,
         *,
         clock: Callable[[], float] = time.monotonic,
         now_ns: Callable[[], int] = time.time_ns,
@@ -161,6 +162,7 @@ class Events:
         self._tally = tally
         self._manager = manager
         self._container = container
+        self._log = log
         self._clock = clock
         self._now_ns = now_ns
         self._lock = threading.Lock()
@@ -177,7 +179,7 @@ class Events:
 
     def bring(self, client: Client, pod: Pod) -> Mapping[str, Any]:
         """One Event: made, or counted up."""
-        from kmetad.api import Conflict, NotFound, path_of
+        from kmetad.api import BadRequest, Conflict, Invalid, NotFound, path_of
 
         with self._lock:
             entry, sent = self._tally.next()
@@ -207,6 +209,11 @@ class Events:
         except Conflict as error:
             if error.reason != "AlreadyExists":
                 raise  # else: it was made by a try whose answer didn't come
+        except (BadRequest, Invalid) as error:  # of this one: the next may be taken
+            with self._lock:
+                self._tally.leave_out(entry)
+            self._log.warning("report.event_refused", error=str(error), **logged)
+            return {}
         self._done(entry, count, left_out)
         return logged
 

@@ -105,6 +105,11 @@ class Tally:
         else:
             entry.name = ""
 
+    def leave_out(self, entry: Entry) -> None:
+        """It can't be sent, as often as it was said."""
+        self._waiting.pop(entry.message, None)
+        self.left_out += entry.count
+
     def forget(self, entry: Entry) -> None:
         """The Event that was there isn't any more: the API server keeps them for an hour."""
         self._known.pop(entry.message, None)

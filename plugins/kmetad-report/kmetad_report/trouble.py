@@ -12,6 +12,8 @@ from kmetad_report.wanted import COMPONENT
 if TYPE_CHECKING:
     from kmetad.api import Conflict, StatusError
 
+_MOST_ASKED = 60.0
+"""Seconds that the API server may ask for: by then there may be something else to say."""
 _MANAGER = re.compile(r'conflict with "([^"]*)"')
 
 
@@ -36,8 +38,8 @@ class Trouble:
     """False: it is a fault of somebody's code."""
 
 
-def of(error: Exception, *, on_pod: bool) -> Trouble:
-    """What this error means. ``on_pod``: of a call that patches the Pod, or its status."""
+def of(error: Exception, *, on_pod: str | None) -> Trouble:
+    """What this error means. ``on_pod``: of a call that patches the Pod of this name, or its status."""
     from kmetad import api
 
     kind, said = type(error).__name__, str(error)
@@ -46,27 +48,28 @@ def of(error: Exception, *, on_pod: bool) -> Trouble:
         return Trouble(kind, said if foreseen else f"{kind}: {said}", foreseen=foreseen)
     if not isinstance(error, api.StatusError):
         return Trouble(kind, said, slow=isinstance(error, (api.NoServer, api.CredentialsError)))
-    if on_pod and _is_gone(error):
+    if on_pod is not None and _is_gone(error, on_pod):
         return Trouble("gone", said, gone=True)
     if isinstance(error, api.Forbidden):
         return Trouble(f"Forbidden to {error.verb} {error.resource}", said, slow=True)
     if isinstance(error, api.Conflict) and managers(error):
         return Trouble("Conflict", _shared(error), slow=True)
     slow = isinstance(error, (api.Unauthorized, api.BadRequest, api.Invalid, api.NotFound))
-    return Trouble(kind, said, slow, after=error.retry_after or 0.0)
+    return Trouble(kind, said, slow, after=min(error.retry_after or 0.0, _MOST_ASKED))
 
 
-def _is_gone(error: StatusError) -> bool:
+def _is_gone(error: StatusError, pod: str) -> bool:
     """Whether the Pod is: there is none, or its uid is another's, which no patch may change.
 
-    To apply something that isn't there can mean to create it, which nobody has to be allowed.
+    To apply something that isn't there can mean to create it, which nobody has to be allowed. A 404 that
+    doesn't name the Pod is whoever's in between.
     """
     from kmetad import api
 
     if isinstance(error, api.NotFound):
-        return True
+        return error.reason == "NotFound" and error.details.get("name") == pod
     if isinstance(error, api.Forbidden):
-        return error.verb == "create"
+        return error.verb == "create" and error.resource.partition("/")[0] == "pods"
     if isinstance(error, api.Conflict):
         return not managers(error) and "uid" in error.said.lower()
     fields = [str(cause.get("field", "")) for cause in _causes(error)]

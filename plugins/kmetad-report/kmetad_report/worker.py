@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _INITIAL, _SLOW, _MAX = 1.0, 10.0, 60.0
 """Seconds of the first wait after a failed call, of that where somebody has to do something, and of the longest."""
-_AGAIN, _AGAIN_MAX = 0.1, 1.0
+_AGAIN, _AGAIN_MAX = 0.1, 30.0
 """Seconds until it looks again at what nobody tells of: at first, and at most."""
 
 
@@ -158,7 +158,7 @@ class Worker:
             self._log.info("report.visible", what=subject.name, **told)
 
     def _failed(self, duty: _Duty, pod: Pod, error: Exception) -> None:
-        met = trouble.of(error, on_pod=duty.subject.on_pod)
+        met = trouble.of(error, on_pod=pod.name if duty.subject.on_pod else None)
         if met.gone:
             self._gone = pod
             self._log.warning("report.pod_gone", pod=pod.name, namespace=pod.namespace, error=met.sentence)

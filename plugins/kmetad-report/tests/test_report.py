@@ -593,6 +593,38 @@ def test_a_fault_of_its_own(cluster: Cluster, report: Callable[..., Pods]) -> No
     eventually(lambda: cluster.applied == "v1")
 
 
+def test_an_event_that_is_refused(cluster: Cluster, report: Callable[..., Pods]) -> None:
+    """A webhook that won't have one doesn't keep those behind it out."""
+    cluster.server.script("create events", "event-wrong-ns")
+    one = report(events="all")
+    for error in ("first", "second"):
+        one.tries(result="failed", error=error)
+    one.start("v1")
+    eventually(lambda: bool(cluster.events))
+    (event,) = cluster.events
+    assert event["message"].startswith("nginx: second") and event["message"].endswith(
+        "1 more that were left out)"
+    )
+    assert "422 Invalid" in one.log.of("report.event_refused")[0]["error"]
+
+
+def test_a_value_that_is_too_long(cluster: Cluster, report: Callable[..., Pods]) -> None:
+    """It keeps neither the others nor the condition out."""
+    paths = {**VERSION, "big": "metadata.annotations['big']"}
+    one = report(applied=paths, condition="kmetad.dev/Applied")
+    one.snapshot = replace(one.snapshot, annotations=MappingProxyType({"big": "x" * 200_000}))
+    one.start("v1")
+    eventually(lambda: cluster.applied == "v1" and cluster.condition is not None)
+    assert any("200000 characters" in sentence for sentence in one.plugin.advice(one.snapshot))
+
+
+def test_a_404_that_is_not_the_pods(cluster: Cluster, report: Callable[..., Pods]) -> None:
+    """A load balancer's is no end of anything."""
+    cluster.server.script("patch pods/status", behaviour.body(b"default backend - 404", 404, "text/plain"))
+    report(applied=VERSION).start("v1")
+    eventually(lambda: cluster.applied == "v1")
+
+
 def test_an_event_whose_answer_was_lost(cluster: Cluster, report: Callable[..., Pods]) -> None:
     """It isn't made twice."""
 

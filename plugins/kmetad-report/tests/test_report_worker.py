@@ -108,6 +108,13 @@ def refused(kind: Any, code: int, said: str = "", **details: Any) -> Any:
     return kind(f"no: {said}", code=code, said=said, details=details)
 
 
+def gone(name: str) -> Any:
+    """There is no such Pod."""
+    return NotFound(
+        "no", code=404, reason="NotFound", said="not found", details={"name": name, "kind": "pods"}
+    )
+
+
 def test_it_waits_longer_each_time() -> None:
     """Up to a minute, and afresh after a success."""
     rig = Rig(Subject())
@@ -131,10 +138,10 @@ def test_a_nudge_shortens_no_wait() -> None:
 
 
 def test_it_does_as_the_server_says() -> None:
-    """Retry-After, where that is longer."""
+    """Retry-After, where that is longer, but not for days."""
     rig = Rig(Subject())
-    rig.subject.errors = [too_many(90.0), too_many(0.5)]
-    assert rig.waits() == [90.0, 2.0]
+    rig.subject.errors = [too_many(50.0), too_many(0.5), too_many(86400.0)]
+    assert rig.waits() == [50.0, 2.0, 60.0]
 
 
 def test_it_is_slow_where_somebody_has_to_do_something() -> None:
@@ -160,7 +167,7 @@ def test_each_kind_is_said_once() -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        refused(NotFound, 404),
+        gone("web"),
         refused(Conflict, 409, "Operation cannot be fulfilled: the UID in the precondition"),
         refused(Invalid, 422, causes=[{"field": "metadata.uid", "reason": "FieldValueInvalid"}]),
     ],
@@ -181,18 +188,23 @@ def test_a_pod_that_would_have_to_be_made() -> None:
     """That nobody may is no missing rule, but a Pod that has gone."""
     rig = Rig(Subject())
     error = refused(Forbidden, 403)
-    error.verb = "create"
+    error.verb, error.resource = "create", "pods"
     rig.subject.errors = [error]
     assert rig.waits() == []
     assert rig.said() == ["pod_gone"]
 
 
 def test_conflicts_and_refusals_of_another_kind() -> None:
-    """They are tried again."""
+    """They are tried again: also a 404 of whoever is in between, or of another Pod."""
     rig = Rig(Subject())
-    rig.subject.errors = [refused(Conflict, 409, "modified meanwhile"), refused(Invalid, 422, causes="?")]
-    assert len(rig.waits()) == 2
-    assert rig.said() == ["failed", "failed", "recovered"]
+    rig.subject.errors = [
+        refused(Conflict, 409, "modified meanwhile"),
+        refused(Invalid, 422, causes="?"),
+        refused(NotFound, 404, "default backend - 404"),
+        gone("another"),
+    ]
+    assert len(rig.waits()) == 4
+    assert rig.said() == ["failed", "failed", "failed", "recovered"]
 
 
 def test_a_fault_of_code() -> None:
@@ -221,7 +233,8 @@ def test_it_looks_again_where_nobody_tells() -> None:
     """Less and less often; not for Events, which come with what they tell of."""
     rig = Rig(Subject(), Standing(look_again=True))
     rig.worker.look()
-    assert [rig.worker.look() for _ in range(6)] == [0.2, 0.4, 0.8, 1.0, 1.0, 1.0]
+    assert [rig.worker.look() for _ in range(6)] == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4]
+    assert max(rig.worker.look() or 0 for _ in range(9)) == 30.0
     rig = Rig(Subject(on_pod=False), Standing(look_again=True))
     assert rig.waits() == []
 
