@@ -116,6 +116,23 @@ def test_renewing(volume: ServiceAccountVolume) -> None:
     assert not mounted.renew(mounted.headers())
 
 
+def test_a_refusal_reads_what_looks_the_same(tmp_path: Path) -> None:
+    """Another token of the same size and time, as on a file system with coarse times."""
+    for name, content in (("token", FIRST), ("ca.crt", "a CA"), ("namespace", "lab")):
+        (tmp_path / name).write_text(content)
+    mounted = Mounted(str(tmp_path))
+    headers, state = mounted.headers(), (tmp_path / "token").stat()
+    assert len(SECOND) == len(FIRST)
+    (tmp_path / "token").write_text(SECOND)
+    os.utime(tmp_path / "token", ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert mounted.headers() == headers
+    assert mounted.renew(headers)
+    assert sent(mounted) == SECOND
+    (tmp_path / "namespace").unlink()
+    mounted.reread()
+    assert mounted.namespace == "lab" and mounted.token() is not None
+
+
 def test_a_plain_directory(tmp_path: Path) -> None:
     """Without swaps, as in a test or under systemd, each file's time and size are looked at."""
     (tmp_path / "token").write_text(FIRST + "\n")

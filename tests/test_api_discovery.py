@@ -241,3 +241,31 @@ def test_nothing_that_is_an_api_server() -> None:
         server.script("*", behaviour.html(200), math.inf)
         with Client(Server(server.url)) as client, pytest.raises(ApiError, match="GET /api"):
             discovery.discover(client)
+
+
+def test_a_group_of_which_no_path_can_be_made(client: Client, server: ApiServer) -> None:
+    """It is told of, and the others are there."""
+    groups = {"kind": "APIGroupList", "groups": [{"name": "a b", "versions": [{"groupVersion": "a b/v1"}]}]}
+    server.script("/apis", behaviour.body(json.dumps(groups).encode()))
+    found = discovery.discover(client)
+    assert found.resources
+    assert any("no API server has such a path" in fault for fault in found.faults)
+
+
+def test_a_group_that_does_not_answer_in_time(client: Client, server: ApiServer) -> None:
+    """Likewise."""
+    for path in ("/api", "/apis"):
+        server.script(path, behaviour.as_recorded({"/api": "api", "/apis": "apis"}[path]))
+    server.script("/apis/apps/v1", behaviour.hang)
+    client.timeout = 1.0
+    found = discovery.discover(client)
+    assert any(resource.name == "pods" for resource in found.resources)
+    assert any(fault.startswith("apps/v1: ") and "in time" in fault for fault in found.faults)
+
+
+def test_a_resource_without_verbs_is_there_for_its_parts() -> None:
+    """In the aggregated form."""
+    part = {"subresource": "y", "verbs": ["get"]}
+    version = {"version": "v1", "resources": [{"resource": "x", "subresources": [part]}]}
+    found = discovery.aggregated({"items": [{"metadata": {"name": "g"}, "versions": [version]}]})
+    assert [resource.name for resource in found.resources] == ["x/y"]

@@ -13,6 +13,8 @@ from kmetad.api import (
     ApiError,
     BadAnswer,
     Client,
+    Mounted,
+    Server,
     StatusError,
     TimedOut,
     Unreachable,
@@ -229,7 +231,7 @@ def test_an_expired_certificate(tmp_path: Path) -> None:
         assert client.get("/version")
         expired = server.authority.server(expired=True)
         server.rotate_certificate(server.authority, certificate=expired)
-        with pytest.raises(Untrusted, match="certificate has expired"):
+        with pytest.raises(Untrusted, match="certificate has expired.*has to be renewed, or the clock"):
             client.get("/version")
 
 
@@ -252,6 +254,27 @@ def test_a_forged_header_gets_nowhere(client: Client, server: ApiServer) -> None
     with pytest.raises(Unreachable, match="couldn't be sent"):
         client.raw("GE T", WEB)
     assert len(server.requests) == before
+
+
+def test_a_proxy_is_named(server: ApiServer, tmp_path: Path) -> None:
+    """What fails at a proxy isn't the API server's fault: refused, unknown, or not letting it through."""
+    account = Mounted(str(server.mount(tmp_path / "account", APP).path))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        proxy = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        answering = threading.Thread(
+            target=answer_twice, args=(listening, b"HTTP/1.1 407 Who are you\r\n\r\n")
+        )
+        answering.start()
+        with (
+            Client(Server(server.url, account, proxy=proxy)) as client,
+            pytest.raises(Unreachable, match=f"the proxy {proxy} doesn't let it through: 407 Who are you"),
+        ):
+            client.get(WEB)
+        answering.join()
+    nowhere = "http://proxy.invalid:3128"
+    for url, why in ((proxy, f"nobody listens at {proxy}, the proxy"), (nowhere, r"proxy\.invalid can't be")):
+        with Client(Server(server.url, account, proxy=url)) as client, pytest.raises(Unreachable, match=why):
+            client.get(WEB)
 
 
 def test_a_call_of_many_at_once(client: Client) -> None:

@@ -15,6 +15,7 @@ from kmetad.api import Client, NoServer, find_server, path_of
 from kmetad.hookspecs import Context, hookimpl
 from kmetad.testing import Host, Volume
 from tests.apiserver import ApiServer, behaviour, pod
+from tests.apiserver.kubeconfig import kubeconfig
 from tests.cli import eventually
 from tests.daemons import Daemon
 
@@ -138,6 +139,29 @@ def test_the_url_of_the_toml(daemon: Callable[..., Daemon], tmp_path: Path) -> N
         assert proxy.requests[0].header("Authorization") is None
 
 
+def test_what_else_the_toml_says(daemon: Callable[..., Daemon], server: ApiServer, tmp_path: Path) -> None:
+    """A kubeconfig; the environment's proxy, which lets nothing through here; what the server warns of is logged."""
+    (tmp_path / "config").write_text(kubeconfig(server, server.token(APP), "lab"))
+    warning = b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\nWarning: 299 - "old"\r\n\r\n%b'
+    body = b'{"metadata":{"labels":{}}}'
+    server.script(f"GET {WEB}", behaviour.raw(warning % (len(body), body)), times=2)
+    kmetad = daemon('[api]\nkubeconfig = "DIR/config"\n' + TOML)
+    kmetad.line("started")
+    label(tmp_path, app="v2")
+    assert kmetad.line("api.warning")["said"] == "old"
+    assert kmetad.seen("called")["url"] == server.url
+    kmetad.close()
+    (tmp_path / "config").write_text(
+        kubeconfig(server, server.token(APP)).replace(server.url, "https://api.invalid")
+    )
+    kmetad = daemon(
+        '[api]\nproxy_from_env = true\nkubeconfig = "DIR/config"\n' + TOML, https_proxy="http://127.0.0.1:1"
+    )
+    kmetad.line("started")
+    label(tmp_path, app="v3")
+    assert "nobody listens at http://127.0.0.1:1, the proxy" in kmetad.line("plugin.raised")["error"]
+
+
 def test_without_a_server(daemon: Callable[..., Daemon], tmp_path: Path) -> None:
     """The hook fails with a sentence that says what was looked for, and is tried again."""
     kmetad = daemon(TOML, HOME=str(tmp_path), KUBECONFIG="", KUBERNETES_SERVICE_HOST="")
@@ -153,7 +177,7 @@ def test_a_server_that_hangs_holds_up_nobody_else(
     """One lane waits for its answer; the other gets its own meanwhile."""
     server.mount(tmp_path / "account", APP)
     script = server.script(f"GET {WEB}", behaviour.hang)
-    kmetad = daemon(TOML, **in_cluster(server))
+    kmetad = daemon('[run]\ndrain_timeout = "100ms"\n' + TOML, **in_cluster(server))
     kmetad.line("started")
     label(tmp_path, app="v2")
     assert kmetad.line("called")["labels"] == {"app": "web"}

@@ -211,6 +211,23 @@ def test_an_authority_that_is_no_longer_trusted(server: ApiServer, mounted: Moun
     assert len(server.requests) == 1
 
 
+def test_what_is_in_the_file_is_trusted(server: ApiServer, mounted: Mount) -> None:
+    """Also where it isn't a chain's root, as in Go: here the server's own certificate."""
+    issued = server.authority.server()
+    server.rotate_certificate(server.authority, certificate=issued)
+    mounted.rotate(ca=issued.certificate)
+    with in_pod(server, mounted) as client:
+        assert client.get(WEB)["kind"] == "Pod"
+
+
+def test_the_systems_authorities(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They count where nothing else says whom to trust."""
+    (tmp_path / "ca.pem").write_bytes(server.authority.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    with Client(Server(server.url)) as client:
+        assert client.get("/version")["major"]
+
+
 def test_where_a_token_never_goes(server: ApiServer, mounted: Mount) -> None:
     """Over plain http, to whom nobody verified, to another host, through a redirect: not even if told so in code."""
     with ApiServer(tls=False) as plain, ApiServer() as other:
@@ -244,7 +261,7 @@ def test_proxies_are_used_only_if_told(
         with in_pod(server, mounted) as client:
             assert client.get(WEB)["kind"] == "Pod"
         assert proxy.requests == []
-        told = find_server(url=server.url, token_path=str(mounted.path), proxy_from_env=True)
+        told = Server(server.url, Mounted(str(mounted.path)), proxy=proxy.url)
         with Client(told) as client, pytest.raises(ApiError):
             client.get(WEB)  # this stand-in doesn't tunnel
         assert {request.method for request in proxy.requests} == {"CONNECT"}

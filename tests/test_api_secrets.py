@@ -9,7 +9,6 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ from kmetad.testing import Volume
 from tests.apiserver import ApiServer, Authority, behaviour, pod
 from tests.apiserver.kubeconfig import kubeconfig
 from tests.apiserver.mount import Mount
-from tests.cli import DEADLINE, environment, eventually
+from tests.cli import DEADLINE, environment, eventually, inside
 
 APP = "system:serviceaccount:lab:app"
 WEB = "/api/v1/namespaces/lab/pods/web"
@@ -180,9 +179,11 @@ COMMANDS = [
     ["get", "-o", "json"],
     ["check"],
     ["check", "--simulate", "label:version=3", "--simulate", "token:serviceaccount"],
-    *(["api", *words, "-o", form]
-      for form in ("table", "json", "yaml")
-      for words in (["cluster-info"], ["paths"], ["resources"], ["whoami"], ["get", WEB], ["can-i", "--list"])),
+    *(
+        ["api", *words, "-o", form]
+        for form in ("table", "json", "yaml")
+        for words in (["cluster-info"], ["paths"], ["resources"], ["whoami"], ["get", WEB], ["can-i", "--list"])
+    ),
     ["api", "can-i", "get", "secrets"],
     ["api", "get", "/api/v1/secrets"],
     ["api", "whoami", "--insecure-skip-tls-verify"],
@@ -191,38 +192,32 @@ COMMANDS = [
 ]  # fmt: skip
 
 
-def run_all(lines: list[list[str]], env: dict[str, str]) -> bytes:
-    """All that these commands say, a few at a time."""
-
-    def run(line: list[str]) -> bytes:
-        command = [sys.executable, "-m", "kmetad", *line]
-        done = subprocess.run(command, env=env, capture_output=True, timeout=DEADLINE)
-        return done.stdout + done.stderr
-
-    with ThreadPoolExecutor(4) as pool:
-        return b"".join(pool.map(run, lines))
+def run_all(lines: list[list[str]], env: dict[str, str]) -> str:
+    """All that these commands say."""
+    done = [inside(*line, env=env) for line in lines]
+    return "".join(one.stdout + one.stderr for one in done)
 
 
 def test_every_command(server: ApiServer, mounted: Mount, tmp_path: Path) -> None:
     """With the Pod's token, and with it in a kubeconfig; also where it is refused, and where nobody listens."""
     token = mounted.token
     Volume(tmp_path / "podinfo").write(labels={"version": "1"})
-    toml = (
-        TOML.replace("DIR", str(tmp_path))
-        .partition("[plugins")[0]
-        .replace("[state]", "[log]\nlevel='debug'\n[state]")
-    )
+    toml = TOML.replace("DIR", str(tmp_path)).partition("[plugins")[0]
     (tmp_path / "kmetad.toml").write_text(f'{toml}[log]\nlevel = "debug"\n')
     config = tmp_path / "config"
     config.write_text(kubeconfig(server, token=token, namespace="lab"))
     own, other = ["-c", str(tmp_path / "kmetad.toml")], ["--kubeconfig", str(config)]
-    lines = [[*command, *own] for command in COMMANDS]
-    lines += [[*command, *other] for command in COMMANDS if command[0] == "api"]
-    heard = run_all([["plugins", "list", "-v"], *lines], environ(server, tmp_path))
+    in_pod = [[*command, *own] for command in COMMANDS]
+    elsewhere = [[*command, *other] for command in COMMANDS if command[0] == "api"]
+    for lines, known in ((in_pod, APP), (elsewhere, APP)):
+        heard = run_all(lines, environ(server, tmp_path))
+        assert known in heard and "403 Forbidden" in heard and "isn't TOML" not in heard
+        assert said(heard, token) == []
     server.revoke(token)
-    heard += run_all([line for line in lines if line[0] == "api"], environ(server, tmp_path))
-    assert b"401 Unauthorized" in heard and b"403 Forbidden" in heard and APP.encode() in heard
-    assert said(heard, token) == []
+    for lines in (in_pod, elsewhere):
+        heard = run_all([line for line in lines if line[0] == "api"], environ(server, tmp_path))
+        assert "401 Unauthorized" in heard
+        assert said(heard, token) == []
 
 
 def test_tracebacks_with_their_values(server: ApiServer, mounted: Mount, tmp_path: Path) -> None:

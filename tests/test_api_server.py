@@ -114,6 +114,11 @@ def test_a_password_in_a_url() -> None:
         ({"HTTPS_PROXY": "proxy:3128"}, "http://proxy:3128"),
         ({"https_proxy": "http://proxy:3128", "no_proxy": "10.96.0.1"}, None),
         ({"https_proxy": "http://proxy:3128", "NO_PROXY": "*"}, None),
+        ({"https_proxy": "http://proxy:3128", "no_proxy": "localhost, 10.96.0.0/12"}, None),
+        (
+            {"https_proxy": "http://proxy:3128", "no_proxy": "10.97.0.0/24,10.96.0.10,.0.1x"},
+            "http://proxy:3128",
+        ),
         ({"http_proxy": "http://proxy:3128"}, None),
         ({}, None),
     ],
@@ -123,3 +128,42 @@ def test_a_proxy_if_it_is_wanted(account: str, environ: dict[str, str], proxy: s
     environ = {**IN_CLUSTER, **environ}
     assert find_server(environ=environ, token_path=account, proxy_from_env=True).proxy == proxy
     assert find_server(environ=environ, token_path=account).proxy is None
+
+
+@pytest.mark.parametrize(
+    ("url", "environ", "proxy"),
+    [
+        ("http://api.example.com", {"http_proxy": "http://proxy:1"}, "http://proxy:1"),
+        ("http://api.example.com", {"HTTP_PROXY": "http://proxy:1", "https_proxy": "http://proxy:2"}, None),
+        ("https://api.example.com", {"https_proxy": "http://proxy:1", "no_proxy": "example.com"}, None),
+        ("https://api.example.com", {"https_proxy": "http://proxy:1", "no_proxy": ".Example.com"}, None),
+        ("https://api.example.com", {"https_proxy": "http://proxy:1", "no_proxy": "*.example.com"}, None),
+        (
+            "https://api.example.com",
+            {"https_proxy": "http://proxy:1", "no_proxy": "ple.com"},
+            "http://proxy:1",
+        ),
+        ("https://[fd00::1]:6443", {"https_proxy": "http://proxy:1", "no_proxy": "fd00::1"}, None),
+        ("https://[fd00::1]:6443", {"https_proxy": "http://proxy:1", "no_proxy": "fd00::/8"}, None),
+        ("https://127.0.0.1:6443", {"https_proxy": "http://proxy:1"}, None),
+        ("https://localhost:6443", {"https_proxy": "http://proxy:1"}, None),
+    ],
+)
+def test_which_servers_a_proxy_is_for(url: str, environ: dict[str, str], proxy: str | None) -> None:
+    """As Go reads the variables, and so kubectl."""
+    assert find_server(url=url, environ=environ, proxy_from_env=True, token_path="/nowhere").proxy == proxy
+
+
+def test_a_context_is_of_a_kubeconfig(account: str) -> None:
+    """It isn't passed over where a URL is given, too."""
+    with pytest.raises(CredentialsError, match="/nowhere/config"):
+        find_server(
+            url="https://h", context="one", environ={"KUBECONFIG": "/nowhere/config"}, token_path=account
+        )
+
+
+def test_a_name_that_is_none() -> None:
+    """Of a certificate: said at once."""
+    for name in ("", "h\0st", "höst"):
+        with pytest.raises(NoServer, match="that is no name"):
+            Server("https://h", tls_name=name)

@@ -106,7 +106,7 @@ class Client:
         """
         from kmetad.api.watch import Watch
 
-        made = Watch(self._transport, path, query, resource_version, timeout=self.timeout, ended=self._forget)
+        made = Watch(self._transport, path, query, resource_version, timeout=self.timeout)
         with self._lock:
             self._watches.add(made)
         return made
@@ -175,10 +175,6 @@ class Client:
         with self._transport.call(self.timeout) as call:
             answer = self._transport.whole(call, request)
         return parse(answer.body, str(request))
-
-    def _forget(self, watch: Watch) -> None:
-        with self._lock:
-            self._watches.discard(watch)
 
 
 def _plain(value: object) -> Any:

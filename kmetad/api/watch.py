@@ -50,7 +50,7 @@ class WatchEvent(NamedTuple):
 
 
 class Watch:
-    """An iterator of events, for one thread; ``stop`` is for any.
+    """An iterator of events, for one thread; ``stop`` is for any. As a context manager it is stopped at its end.
 
     It begins with LISTED, unless it was given a version. It comes again, to be compared with what is known,
     whenever the server has forgotten the version that was reached (410), or fails over it. Everything that may
@@ -69,7 +69,6 @@ class Watch:
         resource_version: str = "",
         *,
         timeout: float = 10.0,
-        ended: Callable[[Watch], None] = lambda watch: None,
         seconds: float = SECONDS,
         grace: float = GRACE,
         wait: Callable[[float], bool] | None = None,
@@ -86,7 +85,6 @@ class Watch:
         self._query = query
         self._version = resource_version
         self._timeout = timeout
-        self._ended = ended
         self._seconds = seconds
         self._grace = grace
         self._stopping = threading.Event()
@@ -109,10 +107,10 @@ class Watch:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        if not getattr(
-            self._events, "gi_running", False
-        ):  # else another thread is in it, and has just been told
+        try:
             self._events.close()
+        except ValueError:
+            pass  # another thread is in it, and has just been told
 
     def stop(self) -> None:
         """No event comes any more, and whoever waits for one is told so at once.
@@ -123,38 +121,34 @@ class Watch:
             self._stopping.set()
             if self._call is not None:
                 self._call.cut()
-        self._ended(self)
 
     def _run(self) -> Generator[WatchEvent]:
         failures = 0
-        try:
-            while not self._stopping.is_set():
-                begun = self._clock()
-                fault: ApiError | None = None
-                try:
-                    if not self._version:
-                        yield self._listed()
-                    yield from self._follow()
-                except Gone as error:
-                    fault, self._version = error, ""
-                except (Unreachable, BadAnswer, ServerError, TooManyRequests) as error:
-                    fault = error
-                except StatusError as error:
-                    if error.code != 408 and not (self._accepted and isinstance(error, Unauthorized)):
-                        raise
-                    fault = error  # 408: a proxy's; 401: the kubelet may be a little later than the server
-                except CredentialsError as error:
-                    if not self._accepted:
-                        raise
-                    fault = error  # such as of an exec plugin, for a moment
-                if isinstance(fault, ServerError) and fault.code in (500, 504):
-                    self._version = ""  # seen for one that it can't read, or that it hasn't reached
-                self.fault = fault
-                failures = 0 if self._clock() - begun >= _CALM else failures + 1
-                if not self._stopping.is_set():
-                    self._wait(self._pause(failures, fault))
-        finally:
-            self._ended(self)
+        while not self._stopping.is_set():
+            begun = self._clock()
+            fault: ApiError | None = None
+            try:
+                if not self._version:
+                    yield self._listed()
+                yield from self._follow()
+            except Gone as error:
+                fault, self._version = error, ""
+            except (Unreachable, BadAnswer, ServerError, TooManyRequests) as error:
+                fault = error
+            except StatusError as error:
+                if error.code != 408 and not (self._accepted and isinstance(error, Unauthorized)):
+                    raise
+                fault = error  # 408: a proxy's; 401: the kubelet may be a little later than the server
+            except CredentialsError as error:
+                if not self._accepted:
+                    raise
+                fault = error  # such as of an exec plugin, for a moment
+            if isinstance(fault, ServerError) and fault.code in (500, 504):
+                self._version = ""  # seen for one that it can't read, or that it hasn't reached
+            self.fault = fault
+            failures = 0 if self._clock() - begun >= _CALM else failures + 1
+            if not self._stopping.is_set():
+                self._wait(self._pause(failures, fault))
 
     def _listed(self) -> WatchEvent:
         with self._under_way(self._transport.call(self._timeout)) as call:
