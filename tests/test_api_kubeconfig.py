@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kmetad.api import Client, CredentialsError, Server, Unauthorized, kubeconfig
+from kmetad.api import Client, CredentialsError, Server, Unauthorized, Untrusted, kubeconfig
 from kmetad.api.kubeconfig import exec_plugin as plugins
 from tests.apiserver import ApiServer, Authority
 from tests.cli import inside
@@ -376,6 +376,92 @@ def test_an_exec_plugin_that_hangs(write: Write, tmp_path: Path, monkeypatch: py
         who(found)
 
 
+def test_an_exec_plugin_that_leaves_something_running(
+    server: ApiServer, write: Write, tmp_path: Path
+) -> None:
+    """A helper of its own, as an agent, that has its output too: nobody waits for that."""
+    os.mkfifo(tmp_path / "fifo")
+    before = f"import subprocess; subprocess.Popen(['cat', '{tmp_path}/fifo'], start_new_session=True)"
+    user = plugin(tmp_path, {"token": server.token(USER)}, before)
+    try:
+        assert who(kubeconfig.server(str(write(user)))) == USER
+    finally:
+        os.close(os.open(tmp_path / "fifo", os.O_WRONLY))  # which ends it
+
+
+def test_an_exec_plugin_that_prints_without_an_end(write: Write, tmp_path: Path) -> None:
+    """A little of it is read."""
+    found = kubeconfig.server(str(write(plugin(tmp_path, {}, "print('x' * (4 << 20))"))))
+    with pytest.raises(CredentialsError, match="printed no JSON"):
+        found.credentials.headers()
+
+
+def test_what_an_exec_plugin_says_may_hold_a_token(write: Write, tmp_path: Path) -> None:
+    """A helper that is told to debug prints such things; the rest of its words is shown."""
+    token = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0." + "s" * 40
+    before = f"print('sent {token} to https://idp', file=sys.stderr); sys.exit(1)"
+    found = kubeconfig.server(str(write(plugin(tmp_path, {}, before))))
+    with pytest.raises(CredentialsError, match="and said: sent <secret> to https://idp"):
+        found.credentials.headers()
+
+
+def test_who_has_a_token_runs_nothing(server: ApiServer, write: Write, tmp_path: Path) -> None:
+    """As client-go: an exec plugin beside it is for those who have none."""
+    user = {"token": server.token(USER), **plugin(tmp_path, {"token": "x.y.z"})}
+    assert who(kubeconfig.server(str(write(user)))) == USER
+    assert runs(tmp_path) == []
+
+
+def test_another_exec_plugin_is_run(server: ApiServer, write: Write, tmp_path: Path) -> None:
+    """When the file names another, what the first one gave is forgotten."""
+    user = plugin(tmp_path, {"token": server.token(USER)})
+    found = kubeconfig.server(str(write(user)))
+    assert who(found) == USER
+    user["exec"]["args"] = ["--other"]
+    write(user)
+    assert who(found) == USER
+    assert len(runs(tmp_path)) == 2
+
+
+def test_two_threads_renew_once(server: ApiServer, write: Write, tmp_path: Path) -> None:
+    """Both were refused with the same token: the second finds what the first has got."""
+    found = kubeconfig.server(str(write(plugin(tmp_path, {"token": server.token(USER)}))))
+    sent = found.credentials.headers()
+    new = json.dumps({"kind": "ExecCredential", "apiVersion": "client.authentication.k8s.io/v1",
+                      "status": {"token": server.token(USER)}})  # fmt: skip
+    (tmp_path / "credential.json").write_text(new)
+    assert found.credentials.renew(sent)
+    assert found.credentials.renew(sent)
+    assert len(runs(tmp_path)) == 2
+
+
+def test_an_untrusted_server_runs_no_plugin(server: ApiServer, write: Write, tmp_path: Path) -> None:
+    """None knows of another CA."""
+    found = kubeconfig.server(str(write(plugin(tmp_path, {"token": server.token(USER)}))))
+    assert who(found) == USER
+    server.rotate_certificate()
+    with pytest.raises(Untrusted):
+        who(found)
+    assert len(runs(tmp_path)) == 1
+
+
+def test_one_of_several_may_be_empty(server: ApiServer, write: Write, tmp_path: Path) -> None:
+    """As kubectl has it; one alone may not."""
+    for name, content in (("empty", ""), ("little", "kind: Config\npreferences: {}\n")):
+        (tmp_path / name).write_text(content)
+        files = f"{tmp_path / name}:{write({'token': server.token(USER)})}"
+        assert who(kubeconfig.server(files)) == USER
+        with pytest.raises(CredentialsError, match="kubeconfig"):
+            kubeconfig.server(str(tmp_path / name))
+
+
+def test_a_pipe_is_no_file(write: Write, tmp_path: Path) -> None:
+    """It would be waited for."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CredentialsError, match="pipe is no file"):
+        kubeconfig.server(str(write({"tokenFile": "pipe"})))
+
+
 @pytest.mark.parametrize(
     ("printed", "message"),
     [
@@ -429,6 +515,18 @@ def test_an_exec_plugin_that_cannot_run(declared: Mapping[str, Any], message: st
         ({"exec": {"command": "x"}}, "apiVersion has to be"),
         ({"exec": {"apiVersion": "client.authentication.k8s.io/v1"}}, "command is missing"),
         ({"exec": "x"}, "an exec that is no mapping"),
+        (
+            {
+                "exec": {
+                    "apiVersion": "client.authentication.k8s.io/v1",
+                    "command": "x",
+                    "interactiveMode": "never",
+                }
+            },
+            "interactiveMode has to be Never, IfAvailable or Always",
+        ),
+        ({"as-groups": ["devs"]}, "and for no user: set `as`"),
+        ({"tokenFile": "a\0b"}, "can't be a path"),
         ({"token": 12345}, "token has to be a text: put it in quotes"),
         ({"token": f"{MARKER} {MARKER}"}, "no token"),
         ({"tokenFile": "nowhere"}, "tokenFile: there is no .*/nowhere"),
