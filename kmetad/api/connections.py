@@ -1,4 +1,4 @@
-"""urllib3, as it is used here. Imported on the first call, since it brings 8 MB of modules with it."""
+"""urllib3, as it is used here. Imported on the first call, since it brings 5 MB with it."""
 
 from __future__ import annotations
 
@@ -67,6 +67,9 @@ class _Line(HTTPConnection):
                 fault = error
                 if call.ended:
                     break
+            except BaseException:
+                made.close()
+                raise
         if isinstance(fault, TimeoutError):
             raise ConnectTimeoutError(self, "no connection in time") from fault
         raise NewConnectionError(self, f"no connection: {fault}") from fault
@@ -97,10 +100,6 @@ class _TlsPool(HTTPSConnectionPool):
 
 def pool(proxy: str | None, context: ssl.SSLContext | None, tls_name: str | None) -> urllib3.PoolManager:
     """What keeps connections: safe for several threads."""
-    if context is not None and context.verify_mode == ssl.CERT_NONE:
-        urllib3.disable_warnings(
-            urllib3.exceptions.InsecureRequestWarning
-        )  # it is said otherwise, and louder
     options: dict[str, Any] = {"num_pools": 1, "maxsize": OPEN}
     if context is not None:
         options |= {"ssl_context": context, "cert_reqs": context.verify_mode}
