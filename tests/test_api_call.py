@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
 from kmetad.api.call import Call, Deadlines
-from tests.cli import eventually
+from tests.cli import DEADLINE, eventually
 
 
 @pytest.fixture
@@ -19,11 +20,6 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         yield ours, theirs
-
-
-def watchers() -> list[str]:
-    """Threads that look after deadlines."""
-    return [thread.name for thread in threading.enumerate() if thread.name == "api-deadlines"]
 
 
 def is_over(connection: socket.socket) -> bool:
@@ -92,13 +88,19 @@ def test_one_thread_for_all_and_none_for_none() -> None:
     """It ends when there is nothing left to wait for, and comes again."""
     deadlines = Deadlines()
     for _ in range(3):
-        calls = [Call(time.monotonic() + 0.05, deadlines) for _ in range(20)]
-        for call in calls:
-            call.__enter__()
-        assert len(watchers()) == 1
-        for call in calls:
-            call.__exit__()
-        eventually(lambda: not watchers())
+        assert deadlines._thread is None
+        with ExitStack() as stack:
+            threads = set()
+            for _ in range(20):
+                stack.enter_context(Call(time.monotonic() + 3600, deadlines))
+                threads.add(deadlines._thread)
+        with Call(time.monotonic() + 0.05, deadlines) as last:
+            threads.add(deadlines._thread)
+            eventually(partial(getattr, last, "ended"))
+        (thread,) = threads
+        assert thread is not None
+        thread.join(DEADLINE)
+        assert not thread.is_alive()
 
 
 def test_what_is_left() -> None:
