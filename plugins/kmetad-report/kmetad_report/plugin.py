@@ -53,19 +53,19 @@ class Plugin:
 
     @hookimpl
     def kmetad_on_start(self, snapshot: Snapshot) -> None:
-        """Begin to look."""
+        """Begin to look at what is in force."""
         self._history.add(snapshot)
         self._worker.start()
 
     @hookimpl
     def kmetad_on_change(self, batch: Batch) -> None:
-        """Others may be at it."""
+        """The Pod has changed: look who has come to it."""
         self._history.add(batch.current)
         self._worker.nudge()
 
     @hookimpl
     def kmetad_on_applied(self, outcome: Outcome) -> None:
-        """One of them did something. What comes again after a restart was said before it."""
+        """Another instance did something: look again, and say it, unless it was said before a restart."""
         counts = self._options.after is None or outcome.instance in self._options.after
         if self._events is not None and counts and outcome.started_ns >= self._context.status().started_ns:
             self._events.add(outcome)
@@ -73,7 +73,7 @@ class Plugin:
 
     @hookimpl
     def kmetad_on_stop(self) -> None:
-        """End the thread."""
+        """End the thread that reports."""
         self._worker.stop(_LAST_WORDS)
 
     def simulate(self, batch: Batch) -> Iterable[str]:
