@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -40,6 +41,39 @@ def test_a_cut_ends_the_connection(pair: tuple[socket.socket, socket.socket]) ->
         call.cut()
         assert is_over(ours) and is_over(theirs)
     assert call.ended and not call.late and call.connected
+
+
+def test_who_cut_it_first(pair: tuple[socket.socket, socket.socket]) -> None:
+    """What was stopped isn't late, too."""
+    with Call() as call:
+        call.cut()
+        call.cut(late=True)
+    assert call.ended and not call.late
+
+
+def test_what_is_done_meanwhile_takes_no_time() -> None:
+    """A pause is added to what there is."""
+    deadlines = Deadlines()
+    with Call(time.monotonic() + 0.05, deadlines) as call:
+        with call.paused():
+            with Call(time.monotonic() + 0.1, deadlines) as other:
+                eventually(lambda: other.ended)
+            assert not call.ended
+        eventually(lambda: call.ended)
+        assert call.late
+
+
+def test_a_forked_child_cuts_nothing_of_its_parents(
+    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection is the parent's."""
+    ours, _ = pair
+    with Call() as call:
+        call.goes_over(ours, connected=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", lambda: -1)
+            call.cut()
+        assert not call.ended and not is_over(ours)
 
 
 def test_a_cut_comes_first(pair: tuple[socket.socket, socket.socket]) -> None:

@@ -392,6 +392,54 @@ def test_kept_connections_that_all_have_gone(client: Client, server: ApiServer) 
     assert client.get(WEB)["kind"] == "Pod"
 
 
+def test_a_call_that_has_its_answer_cuts_nobody(client: Client, server: ApiServer) -> None:
+    """Its connection is kept, and may be another call's by now."""
+    with client._transport.call(60.0) as first:
+        client._transport.get(first, WEB)
+        with client._transport.call(60.0) as second:
+            client._transport.get(second, WEB)
+            first.cut()
+            assert client._transport.get(second, WEB)["kind"] == "Pod"
+    assert client.create(path_of("events", namespace="lab"), event())["kind"] == "Event"
+    assert {request.connection for request in server.requests} == {1}
+
+
+def event() -> dict[str, Any]:
+    """One that the server takes."""
+    return {
+        "metadata": {"generateName": "e-"},
+        "involvedObject": {"kind": "Pod", "namespace": "lab", "name": "web"},
+    }
+
+
+def test_one_call_over_several_connections(client: Client, server: ApiServer) -> None:
+    """Whichever it is on now is the one that is cut."""
+    with client._transport.call(60.0) as call:
+        client._transport.get(call, WEB)
+        with client._transport.call(60.0) as other:  # takes the connection, and keeps it busy
+            stream = client._transport.stream(other, f"{PODS}?watch=1&resourceVersion=1", patience=60.0)
+            client._transport.get(call, WEB)
+            stream.__exit__()
+        script = server.script("GET", behaviour.trickle_body())
+        thread = threading.Thread(target=lambda: (server.wait_for("GET", times=4), call.cut()))
+        thread.start()
+        with pytest.raises(Unreachable, match="stopped"):
+            client._transport.get(call, WEB)
+        thread.join()
+        assert script.used == 1
+
+
+def test_no_kernel_has_every_family(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address of a family that this one hasn't is passed over."""
+    real = socket.getaddrinfo
+
+    def several(host: str, port: int, **more: Any) -> list[Any]:
+        return [(999, socket.SOCK_STREAM, 6, "", (host, port)), *real(host, port, **more)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", several)
+    assert client.get(WEB)["kind"] == "Pod"
+
+
 def test_a_server_of_several_addresses(
     client: Client, server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,8 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from kmetad.api.errors import Unreachable
 
@@ -25,6 +27,7 @@ class Call:
         """Its connection was kept from another call, so that the server may have closed it."""
         self._until = until
         self._deadlines = deadlines
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._line: socket.socket | None = None
 
@@ -36,10 +39,20 @@ class Call:
     def __exit__(self, *_: object) -> None:
         if self._deadlines is not None:
             self._deadlines.remove(self)
-        with self._lock:
-            if self._line is not None:
-                self._line.close()
-                self._line = None
+        self.lets_go()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is done in this takes none of its time: a person who has to sign in may need a while."""
+        begun = time.monotonic()
+        if self._deadlines is not None:
+            self._deadlines.remove(self)
+        try:
+            yield
+        finally:
+            if self._deadlines is not None and self._until is not None:
+                self._until += time.monotonic() - begun
+                self._deadlines.add(self, self._until)
 
     def left(self, otherwise: float) -> float:
         """Seconds that there still are, and never none, for a time-out of 0 means another thing; or ``otherwise``."""
@@ -58,8 +71,17 @@ class Call:
             if self.ended:
                 _shut(line)
 
+    def lets_go(self) -> None:
+        """It has no connection any more."""
+        with self._lock:
+            if self._line is not None:
+                self._line.close()
+                self._line = None
+
     def cut(self, *, late: bool = False) -> None:
         """End it, from any thread: whoever waits for the connection is told at once that it is over."""
+        if os.getpid() != self._pid:
+            return  # a forked child: the connection is its parent's
         with self._lock:
             self.late = self.late or (late and not self.ended)
             self.ended = True

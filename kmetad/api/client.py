@@ -33,8 +33,9 @@ class Client:
     """What may be asked of an API server. May be used from several threads at once.
 
     Nothing is imported or opened before the first call. ``server``: ``find_server()`` where nothing is
-    said. ``timeout``: seconds that one call may take, with all of its answer; resolving a name isn't counted,
-    nor the exec plugin of a kubeconfig. ``warn`` is told what the server warns of (a field that it doesn't know).
+    said. ``timeout``: seconds that one call may take, with all of its answer and all pages of a list;
+    resolving a name isn't counted, nor the exec plugin of a kubeconfig. ``warn`` is told what the server
+    warns of (a field that it doesn't know).
 
     Tokens and CAs that rotate are followed; after a 401 the token is read afresh and the call made once more.
     Whatever is refused raises StatusError, or what else ApiError has below it; ValueError is for a path that

@@ -38,13 +38,13 @@ _under_way = _UnderWay()
 
 
 class _Line(HTTPConnection):
-    """A connection that its call knows, so that others can cut it."""
+    """A connection that the call knows which it serves, so that others can cut it."""
 
-    _made_for: Call | None = None
+    _serves: Call | None = None
 
     def _new_conn(self) -> socket.socket:
         """As urllib3's, but the call can be cut while it connects, and its time is for all addresses together."""
-        self._made_for = call = _under_way.call
+        self._serves = call = _under_way.call
         if call is None:
             return super()._new_conn()
         try:
@@ -53,32 +53,48 @@ class _Line(HTTPConnection):
             raise NameResolutionError(self.host, self, error) from error
         fault: Exception | None = None
         for number, (family, kind, protocol, _, address) in enumerate(found):
-            made = socket.socket(family, kind, protocol)
+            if call.ended:
+                break
             try:
-                for option in _OPTIONS:
-                    made.setsockopt(*option)
-                made.settimeout(call.left(CONNECT) / (len(found) - number))
-                call.goes_over(made, connected=False)
-                made.connect(address)
-                call.connected = True
-                return made
+                return _connected(call, family, kind, protocol, address, len(found) - number)
             except OSError as error:
-                made.close()
                 fault = error
-                if call.ended:
-                    break
-            except BaseException:
-                made.close()
-                raise
         if isinstance(fault, TimeoutError):
             raise ConnectTimeoutError(self, "no connection in time") from fault
         raise NewConnectionError(self, f"no connection: {fault}") from fault
 
     def request(self, *arguments: Any, **named: Any) -> None:
         call = _under_way.call
-        if call is not None and self.sock is not None and self._made_for is not call:
+        if call is not None and self.sock is not None and self._serves is not call:
+            self._serves = call
             call.goes_over(self.sock, connected=True, kept=True)
         super().request(*arguments, **named)
+
+    def is_kept(self) -> None:
+        """It goes back to where the next call finds it, and is no longer the last one's to cut."""
+        call, self._serves = self._serves, None
+        if call is not None:
+            call.lets_go()
+
+
+def _connected(
+    call: Call, family: int, kind: int, protocol: int, address: Any, addresses: int
+) -> socket.socket:
+    """A connection to this address, in its share of the time that there is for so many."""
+    made = socket.socket(family, kind, protocol)
+    try:
+        for option in _OPTIONS:
+            made.setsockopt(*option)
+        made.settimeout(call.left(CONNECT) / addresses)
+        call.goes_over(made, connected=False)
+        if call.ended:  # to connect would make another connection of what was shut
+            raise ConnectionError
+        made.connect(address)
+        call.connected = True
+        return made
+    except BaseException:
+        made.close()
+        raise
 
 
 class _TlsLine(_Line, HTTPSConnection):
@@ -88,8 +104,13 @@ class _TlsLine(_Line, HTTPSConnection):
 class _Pool(HTTPConnectionPool):
     ConnectionCls = _Line
 
+    def _put_conn(self, conn: Any) -> None:
+        if conn is not None:
+            conn.is_kept()
+        super()._put_conn(conn)
 
-class _TlsPool(HTTPSConnectionPool):
+
+class _TlsPool(_Pool, HTTPSConnectionPool):
     ConnectionCls = _TlsLine
 
     def _validate_conn(self, conn: Any) -> None:

@@ -57,6 +57,9 @@ class Credentials:
         """The server didn't accept these headers: look afresh. Whether there are others now."""
         return False
 
+    def forked(self) -> None:
+        """This is a forked child, in which no other thread is left that would give a lock back."""
+
     def token(self) -> Token | None:
         """What the token says of itself; None where there is none, or it says nothing. Raises CredentialsError."""
         return None
@@ -121,6 +124,10 @@ class Mounted(Credentials):
         """Likewise."""
         self.reread()
         return self.headers() != sent
+
+    def forked(self) -> None:
+        """Locks are new."""
+        self._lock = threading.Lock()
 
     def token(self) -> Token | None:
         """Expiry and audiences, unverified."""

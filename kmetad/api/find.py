@@ -95,7 +95,8 @@ def _proxy(url: str, environ: Mapping[str, str]) -> str | None:
 def _goes_past(host: str, no_proxy: str) -> bool:
     """Whether ``$no_proxy`` names a host: itself, a domain above it, a network (10.96.0.0/12), or ``*``.
 
-    As Go reads it, and so kubectl (golang.org/x/net/http/httpproxy): nobody asks a proxy for this very machine.
+    As Go reads it, and so kubectl (golang.org/x/net/http/httpproxy), but for ports: nobody asks a proxy for
+    this very machine.
     """
     from ipaddress import ip_address, ip_network
 
@@ -106,8 +107,8 @@ def _goes_past(host: str, no_proxy: str) -> bool:
     if host == "localhost" or (address is not None and address.is_loopback):
         return True
     for entry in filter(None, (part.strip().lower() for part in no_proxy.split(","))):
-        domain = entry.removeprefix("*").removeprefix(".")
-        if entry in ("*", host) or (domain and f".{host}".endswith(f".{domain}")):
+        domain = entry.removeprefix("*")  # .example.com is what is below it, example.com itself, too
+        if entry in ("*", host) or (domain and host.endswith(domain if domain[0] == "." else f".{domain}")):
             return True
         try:
             if address is not None and address in ip_network(entry.strip("[]"), strict=False):

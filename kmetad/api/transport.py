@@ -67,9 +67,9 @@ class Transport:
         self._begin_anew()
 
     def _begin_anew(self) -> None:
-        self._pid = os.getpid()
         self._pools = Pools(self.server)
         self._deadlines = Deadlines()
+        self._pid = os.getpid()  # last: who finds it finds the others
 
     def call(self, seconds: float | None = None) -> Call:
         """What the other methods take: a request that has so many seconds from now on, or all the time.
@@ -79,6 +79,7 @@ class Transport:
         if seconds is not None and not 0 < seconds <= threading.TIMEOUT_MAX:
             raise ValueError(f"a time-out of {seconds} s: expected seconds, more than 0")
         if self._pid != os.getpid():  # forked: the parent's connections aren't ours to write to
+            self.server.credentials.forked()
             self._begin_anew()
         until = None if seconds is None else time.monotonic() + seconds
         return Call(until, self._deadlines)
@@ -139,8 +140,9 @@ class Transport:
         credentials = self.server.credentials
         reread = renewed = False
         while True:
-            pool = self._pools.current()
-            sent = credentials.headers() if self.server.secure else NO_HEADERS
+            with call.paused():
+                pool = self._pools.current()
+                sent = credentials.headers() if self.server.secure else NO_HEADERS
             try:
                 response = self._send(pool, call, request, sent, patience)
             except Untrusted:
@@ -206,6 +208,8 @@ class Transport:
                     "since a token is for one server alone"
                 )
             body = response.read(status.LONGEST, decode_content=True)
+            if call.ended:
+                raise ConnectionError
         except Exception as error:
             explain(error, request, call, self.server)
         finally:

@@ -33,6 +33,8 @@ GRACE = 15.0
 """Seconds beyond that, after which a connection that says nothing is taken for dead."""
 _PAGE = 500
 """Objects of a list that are asked for at once, as kubectl does."""
+_PAGES = 6
+"""So many times the time of one call is what a whole list has: there is nothing to follow without it."""
 _FIRST, _MOST = 0.5, 30.0
 """Seconds before the next request: doubling from the first to the most, half of them at random."""
 _MOST_ASKED = 300.0
@@ -151,7 +153,7 @@ class Watch:
                 self._wait(self._pause(failures, fault))
 
     def _listed(self) -> WatchEvent:
-        with self._under_way(self._transport.call(self._timeout)) as call:
+        with self._under_way(self._transport.call(_PAGES * self._timeout)) as call:
             listed = whole_list(partial(self._transport.get, call), self._path, self._query, _PAGE)
         version = listed["metadata"].get("resourceVersion")
         if not isinstance(version, str) or not version:

@@ -123,6 +123,10 @@ class Kubeconfig(Credentials):
             after = self._loaded.certificate, self._granted and self._granted.certificate
             return self._headers() != sent or after != before
 
+    def forked(self) -> None:
+        """Locks are new."""
+        self._lock = threading.Lock()
+
     def token(self) -> Token | None:
         """Expiry and audiences, unverified; of an exec plugin's opaque token the expiry that it told."""
         header = self.headers().get("Authorization", "")

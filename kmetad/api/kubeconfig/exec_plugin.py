@@ -29,6 +29,7 @@ LONGEST = 1000
 
 _MOST = 1 << 20
 """Bytes that are read of what it prints."""
+_LARGEST_FILE = 64 << 20
 _TOKEN = re.compile(r"[A-Za-z0-9_.+=-]{40,}")
 
 
@@ -139,6 +140,7 @@ class ExecPlugin:
                 why = getattr(error, "strerror", "") or "its arguments can't be passed on"
                 raise CredentialsError(f"{self.place}: {self.command} can't be run: {why}") from None
             try:
+                _limit(process.pid)
                 code = process.wait(None if asks else PATIENCE)
             except subprocess.TimeoutExpired:
                 raise CredentialsError(
@@ -219,6 +221,16 @@ def _begin(file: IO[bytes]) -> bytes:
     """What it holds, up to ``_MOST``: a credential is far shorter."""
     file.seek(0)
     return file.read(_MOST)
+
+
+def _limit(pid: int) -> None:
+    """It may write files of so many bytes, and not fill the memory with what it prints."""
+    from resource import RLIMIT_FSIZE, prlimit
+
+    try:
+        prlimit(pid, RLIMIT_FSIZE, (_LARGEST_FILE, _LARGEST_FILE))
+    except (OSError, ValueError):
+        pass  # it has ended already, or has a smaller one
 
 
 def _kill(pid: int, *, group: bool) -> None:

@@ -15,7 +15,7 @@ from kmetad.events import Outcome, rfc3339
 from kmetad.metadata import Snapshot
 from kmetad_report import wanted
 from kmetad_report.force import History, Standing
-from kmetad_report.tally import Tally
+from kmetad_report.tally import Entry, Sent, Tally
 from kmetad_report.trouble import is_ours, managers
 from kmetad_report.wanted import Condition, Pod
 
@@ -178,48 +178,60 @@ class Events:
             return self._tally.wait(self._clock())
 
     def bring(self, client: Client, pod: Pod) -> Mapping[str, Any]:
-        """One Event: made, or counted up."""
-        from kmetad.api import BadRequest, Conflict, Invalid, NotFound, path_of
+        """One Event: made, or counted up. One that is refused doesn't keep those behind it out."""
+        from kmetad.api import BadRequest, Forbidden, Invalid
 
         with self._lock:
             entry, sent = self._tally.next()
             if not entry.name:
                 entry.name = f"{pod.name}.{self._now_ns():x}"  # as client-go's recorder names them
             count, left_out = entry.count, self._tally.left_out
-            times = entry.first_ns, entry.last_ns, count
-            said = entry.message
-        logged = {"reason": said.reason, "message": said.text, "count": count}
-        if sent is not None:
-            try:
-                body = {"count": sent.count + count, "lastTimestamp": rfc3339(times[1], digits=0)}
-                path = path_of("events", sent.name, namespace=pod.namespace)
-                client.patch(path, body, type="merge", field_manager=self._manager)
-            except NotFound:
-                with self._lock:
-                    self._tally.forget(entry)
+        logged = {"reason": entry.message.reason, "message": entry.message.text, "count": count}
+        try:
+            if sent is None:
+                self._make(client, pod, entry, count, left_out)
+            elif not self._count_up(client, pod, entry, sent, count):
                 return {}
-            self._done(entry, count, 0)
-            return logged
+        except (BadRequest, Invalid, Forbidden) as error:
+            if isinstance(error, Forbidden) and error.rule is not None:
+                raise  # a role's, which is for all of them; else an admission webhook's
+            with self._lock:
+                self._tally.leave_out(entry, self._clock())
+            self._log.warning("report.event_refused", error=str(error), **logged)
+            return {}
+        with self._lock:
+            self._tally.done(entry, count, 0 if sent is not None else left_out, self._clock())
+        return logged
+
+    def _count_up(self, client: Client, pod: Pod, entry: Entry, sent: Sent, count: int) -> bool:
+        """Say of the Event that is there that it was so often more. False if it isn't there any more."""
+        from kmetad.api import NotFound, path_of
+
+        body = {"count": sent.count + count, "lastTimestamp": rfc3339(entry.last_ns, digits=0)}
+        path = path_of("events", sent.name, namespace=pod.namespace)
+        try:
+            client.patch(path, body, type="merge", field_manager=self._manager)
+        except NotFound:
+            with self._lock:
+                self._tally.forget(entry)
+            return False
+        return True
+
+    def _make(self, client: Client, pod: Pod, entry: Entry, count: int, left_out: int) -> None:
+        """Make an Event, which says also how many others were left out before it."""
+        from kmetad.api import Conflict, path_of
+
+        said = entry.message
         if left_out:
             more = f"{said.text} (and {left_out} more that were left out)"
             said = wanted.Message(said.type, said.reason, more)
+        times = entry.first_ns, entry.last_ns, count
         body = wanted.event(pod, entry.name, said, self._container, times)
         try:
             client.create(path_of("events", namespace=pod.namespace), body, {"fieldManager": self._manager})
         except Conflict as error:
             if error.reason != "AlreadyExists":
                 raise  # else: it was made by a try whose answer didn't come
-        except (BadRequest, Invalid) as error:  # of this one: the next may be taken
-            with self._lock:
-                self._tally.leave_out(entry)
-            self._log.warning("report.event_refused", error=str(error), **logged)
-            return {}
-        self._done(entry, count, left_out)
-        return logged
-
-    def _done(self, entry: Any, count: int, said: int) -> None:
-        with self._lock:
-            self._tally.done(entry, count, said, self._clock())
 
 
 class Apply:

@@ -105,8 +105,10 @@ class Tally:
         else:
             entry.name = ""
 
-    def leave_out(self, entry: Entry) -> None:
-        """It can't be sent, as often as it was said."""
+    def leave_out(self, entry: Entry, now: float) -> None:
+        """It can't be sent, as often as it was said; that took as much as if it had been."""
+        self._fill(now)
+        self._tokens = max(0.0, self._tokens - 1)
         self._waiting.pop(entry.message, None)
         self.left_out += entry.count
 

@@ -593,9 +593,18 @@ def test_a_fault_of_its_own(cluster: Cluster, report: Callable[..., Pods]) -> No
     eventually(lambda: cluster.applied == "v1")
 
 
-def test_an_event_that_is_refused(cluster: Cluster, report: Callable[..., Pods]) -> None:
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "event-wrong-ns",
+        "event-new-bad-time",
+        behaviour.status(403, "Forbidden", "admission webhook denied it"),
+    ],
+    ids=["422", "400", "an admission webhook"],
+)
+def test_an_event_that_is_refused(cluster: Cluster, report: Callable[..., Pods], refusal: Any) -> None:
     """A webhook that won't have one doesn't keep those behind it out."""
-    cluster.server.script("create events", "event-wrong-ns")
+    cluster.server.script("create events", refusal)
     one = report(events="all")
     for error in ("first", "second"):
         one.tries(result="failed", error=error)
@@ -605,7 +614,12 @@ def test_an_event_that_is_refused(cluster: Cluster, report: Callable[..., Pods])
     assert event["message"].startswith("nginx: second") and event["message"].endswith(
         "1 more that were left out)"
     )
-    assert "422 Invalid" in one.log.of("report.event_refused")[0]["error"]
+    assert len(one.log.of("report.event_refused")) == 1
+    cluster.server.script("patch events", refusal)  # to be counted up
+    one.tries(result="failed", error="second")
+    one.tries(result="failed", error="third")
+    eventually(lambda: len(cluster.events) == 2)
+    assert len(one.log.of("report.event_refused")) == 2
 
 
 def test_a_value_that_is_too_long(cluster: Cluster, report: Callable[..., Pods]) -> None:

@@ -106,3 +106,18 @@ def test_what_was_sent_is_forgotten_at_last() -> None:
     tally.add(outcome(error="99"), 1)
     send(tally, 0.0)
     assert tally.next()[1] is not None
+
+
+def test_what_cannot_be_sent() -> None:
+    """It is counted as left out, as often as it was said, and takes its turn as if it had been sent."""
+    tally = Tally("all", burst=2, interval=10.0)
+    for _ in range(3):
+        tally.add(outcome(error="a"), 1)
+    tally.add(outcome(error="b"), 1)
+    tally.add(outcome(error="c"), 1)
+    assert tally.wait(0.0) == 0.0
+    entry, _ = tally.next()
+    tally.leave_out(entry, 0.0)
+    assert tally.left_out == 3
+    assert send(tally, 0.0)[2] == 3
+    assert tally.wait(0.0) == 10.0

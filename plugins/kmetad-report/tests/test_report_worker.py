@@ -197,14 +197,18 @@ def test_a_pod_that_would_have_to_be_made() -> None:
 def test_conflicts_and_refusals_of_another_kind() -> None:
     """They are tried again: also a 404 of whoever is in between, or of another Pod."""
     rig = Rig(Subject())
+    other = refused(Forbidden, 403)
+    other.verb, other.resource = "create", "events"
     rig.subject.errors = [
         refused(Conflict, 409, "modified meanwhile"),
         refused(Invalid, 422, causes="?"),
         refused(NotFound, 404, "default backend - 404"),
         gone("another"),
+        refused(NotFound, 404, name="web"),
+        other,
     ]
-    assert len(rig.waits()) == 4
-    assert rig.said() == ["failed", "failed", "failed", "recovered"]
+    assert len(rig.waits()) == 6
+    assert rig.said() == ["failed", "failed", "failed", "failed", "recovered"]
 
 
 def test_a_fault_of_code() -> None:
