@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kmetad.api import Client, CredentialsError, Server, Unauthorized, Untrusted, kubeconfig
+from kmetad.api import Client, CredentialsError, Server, Unauthorized, Untrusted, find_server, kubeconfig
 from kmetad.api.kubeconfig import exec_plugin as plugins
 from tests.apiserver import ApiServer, Authority
 from tests.cli import inside
@@ -261,6 +261,7 @@ def test_nothing_is_sent_unverified(server: ApiServer, write: Write, tmp_path: P
     token = {"token": server.token(USER)}
     for found in (
         kubeconfig.server(str(write(token)), insecure=True),
+        find_server(kubeconfig=str(write(token)), insecure=True),
         kubeconfig.server(str(write(token, {"insecure-skip-tls-verify": True}))),
         kubeconfig.server(str(write(plugin(tmp_path, token))), insecure=True),
     ):

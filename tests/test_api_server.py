@@ -93,11 +93,13 @@ def test_a_kubeconfig_that_is_named(account: str) -> None:
         ("https://höst", "characters"),
     ],
 )
-def test_what_is_no_url(url: str, why: str) -> None:
-    """It is said at once, not by the first request."""
+def test_what_is_no_url(account: str, url: str, why: str) -> None:
+    """It is said at once, not by the first request, whoever is given it."""
     with pytest.raises(NoServer, match=why) as caught:
         Server(url)
     assert repr(url) in str(caught.value)
+    with pytest.raises(NoServer, match=why):
+        find_server(url=url, token_path=account)
 
 
 def test_a_password_in_a_url() -> None:

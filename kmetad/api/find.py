@@ -35,7 +35,7 @@ def find_server(
     Raises NoServer and CredentialsError.
     """
     server = _find(url, kubeconfig, context, insecure, token_path, environ)
-    if insecure:
+    if insecure and server.verify:
         server = replace(server, verify=False, credentials=NOBODY)
     if proxy_from_env and server.proxy is None:
         server = replace(server, proxy=_proxy(server.url, environ))
@@ -54,10 +54,11 @@ def _find(
     host, port = environ.get(HOST, ""), environ.get(PORT, "443")
     usual = environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
     if kubeconfig is None and context is None and url is not None:
-        if mounted and not insecure and urlsplit(url).scheme == "https":
-            account = Mounted(token_path)
-            return Server(url, account, namespace=account.namespace, found="as given")
-        return Server(url, found="as given")
+        given = Server(url, found="as given")
+        if not (mounted and given.secure):
+            return given
+        account = Mounted(token_path)
+        return replace(given, credentials=account, namespace=account.namespace)
     if kubeconfig is None and context is None and host and mounted:
         account = Mounted(token_path)
         at = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
