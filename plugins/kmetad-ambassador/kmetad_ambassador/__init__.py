@@ -1,0 +1,34 @@
+"""The API server at localhost, without credentials and with rules: a proxy that is safer than ``kubectl proxy``.
+
+Each module may import those above it::
+
+    refusal    what a request gets that isn't passed on
+    target     the request target, made canonical once               (pure)
+    asked      what a request asks for, in Kubernetes' terms         (pure)
+    rule       one rule, as a Role has it                            (pure)
+    rules      what is allowed                                       (pure)
+    filter     kubectl proxy's expressions; Host and Origin          (pure)
+    options    what the TOML may say, and the command line
+    advice     what whoever runs it should know, in sentences
+    headers    which headers are passed on
+    line       one connected socket in the event loop
+    identity   as whom the API server is asked
+    connect    a connection to it
+    back       these connections, and the pool of them
+    front      a client's connection
+    gate       all that a request has to pass
+    tally      counters, and the line in the log for each request
+    answer     an answer on its way
+    exchange   one request with its answer
+    tunnel     both ways, once the protocol was switched
+    listen     where clients connect
+    proxy      listens, limits, stops in order
+    running    a proxy in a thread of its own
+    command    ``kmetad proxy``
+    plugin     the hooks
+"""
+
+from kmetad_ambassador.options import Options as Options
+from kmetad_ambassador.plugin import Plugin as Plugin
+
+__all__ = ["Options", "Plugin"]

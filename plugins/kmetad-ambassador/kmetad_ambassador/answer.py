@@ -1,0 +1,169 @@
+"""An answer of the API server on its way to the client: its headers, its framing, and when it waits for whom."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Literal
+
+from kmetad_ambassador.back import Back
+from kmetad_ambassador.front import Front, Incoming
+from kmetad_ambassador.headers import Headers, answer_lines, noted
+
+How = Literal["complete", "unauthorized", "switched", "stale", "broken", "gone", "ended"]
+"""
+What became of it. ``unauthorized``: it is held, and may be let go. ``stale``: the server closed a connection that was
+kept, before it can have seen the request. ``ended``: a watch that was ended here.
+"""
+
+_HELD = 65536
+"""Bytes of a 401 that are held until it is clear whether there is another token."""
+_SAFE = ("GET", "HEAD")
+_NO_BODY = (204, 304)
+_UNAUTHORIZED, _SWITCHED = 401, 101
+_FRAMING = (b"connection", b"content-length", b"upgrade")
+
+
+class Answer:
+    """The answer to one try of a request. ``close``: whether the client's connection is to be closed after it."""
+
+    def __init__(
+        self,
+        front: Front,
+        request: Incoming,
+        back: Back,
+        protocol: bytes | None,
+        *,
+        may_renew: bool,
+        close: Callable[[], bool],
+    ) -> None:
+        self.status = 0
+        self.sent = 0
+        """Bytes of its body."""
+        self.begun = False
+        """Whether the client has got any of it."""
+        self.last = False
+        """Whether the client's connection ends with it."""
+        self.fault = ""
+        self.done: asyncio.Future[How] = asyncio.get_running_loop().create_future()
+        self.taking = asyncio.Event()
+        """Whether the server takes more of the request."""
+        self._front = front
+        self._request = request
+        self._back = back
+        self._protocol = protocol
+        self._may_renew = may_renew
+        self._close = close
+        self._out: list[bytes] = []
+        self._held = self._chunked = False
+        self._between_events = True
+        self._stopped = self._ending = False
+
+    def let_go(self) -> None:
+        """What was held is the answer."""
+        self._held = False
+        self.read()
+
+    def end_early(self) -> None:
+        """End it in order between two lines, now or after the next one: a watch between two events."""
+        self._ending = True
+        if self._chunked and self.begun and self._between_events and not self.done.done():
+            self._stop("ended")
+            self.last = True
+            self._front.write(b"0\r\n\r\n")
+
+    # -- what the server says ------------------------------------------------------------
+
+    def head(self, status: int, reason: bytes, headers: Headers) -> None:
+        """Its head."""
+        framing = noted(headers, _FRAMING)
+        upgrade = framing.get(b"upgrade", b"")
+        if status == _SWITCHED and (self._protocol is None or upgrade.lower() != self._protocol.lower()):
+            self.fault = "it switched to a protocol that nobody had asked for"
+            self._stop("broken")
+            return
+        self.status = status
+        self._held = status == _UNAUTHORIZED and self._may_renew
+        self._out.append(b"HTTP/1.1 %d %s\r\n" % (status, reason))
+        self._out += answer_lines(headers, framing.get(b"connection", b""))
+        if status == _SWITCHED:
+            self._out.append(b"Connection: Upgrade\r\nUpgrade: %s\r\n\r\n" % upgrade)
+            return
+        bodiless = status in _NO_BODY or self._request.method == "HEAD"
+        if not bodiless and b"content-length" not in framing:
+            # HTTP/1.0 knows no chunks: there the body ends with the connection.
+            self._chunked = self._request.version != "1.0"
+            self.last = not self._chunked
+            if self._chunked:
+                self._out.append(b"Transfer-Encoding: chunked\r\n")
+        request = self._request
+        if self.last or not (request.keep_alive and request.complete) or self._close():
+            self.last = True
+            self._out.append(b"Connection: close\r\n")
+        self._out.append(b"\r\n")
+
+    def body(self, data: bytes) -> None:
+        """A piece of its body."""
+        self.sent += len(data)
+        self._between_events = data.endswith(b"\n")
+        if self._chunked:
+            self._out += (b"%x\r\n" % len(data), data, b"\r\n")
+        else:
+            self._out.append(data)
+        if self._held and self.sent > _HELD:
+            self._held = False
+
+    def read(self) -> None:
+        """What has come goes to the client at once."""
+        if self._held or not self._out or self._stopped:
+            return
+        data = b"".join(self._out)
+        self._out.clear()
+        self.begun = True
+        if not self._front.write(data):
+            self._back.line.pause()
+        if self._ending:
+            self.end_early()
+
+    def end(self) -> None:
+        """All of it."""
+        if self._chunked:
+            self._out.append(b"0\r\n\r\n")
+        self.read()
+        if self._held:
+            self._finish("unauthorized")
+        else:
+            self._finish("switched" if self.status == _SWITCHED else "complete")
+
+    def broken(self, fault: str) -> None:
+        """The connection to the server broke."""
+        self.fault = fault
+        unseen = self._back.used and not self._back.said and self._request.method in _SAFE
+        self._held = False
+        self.read()
+        self._finish("stale" if unseen else "broken")
+
+    def server_ready(self) -> None:
+        """The server takes more of the request."""
+        self.taking.set()
+
+    # -- what the client does ------------------------------------------------------------
+
+    def client_ready(self) -> None:
+        """The client takes more."""
+        self._back.line.resume()
+
+    def client_gone(self) -> None:
+        """Nobody is there to get it."""
+        self._stop("gone")
+
+    def _stop(self, how: How) -> None:
+        """Whatever the server has to say still."""
+        if not self.done.done():
+            self._stopped = True
+            self._back.close()
+            self._finish(how)
+
+    def _finish(self, how: How) -> None:
+        if not self.done.done():
+            self.done.set_result(how)

@@ -1,0 +1,110 @@
+"""What a request has to pass before anything is sent: all checks, in their order."""
+
+from __future__ import annotations
+
+import hmac
+import os
+from dataclasses import dataclass
+
+from kmetad_ambassador.asked import Asked, asked
+from kmetad_ambassador.front import Incoming
+from kmetad_ambassador.options import Options
+from kmetad_ambassador.refusal import Refusal
+from kmetad_ambassador.target import Target, canonical
+
+_LONGEST_TOKEN = 8192
+"""Bytes of a token's file that are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A request that may be sent on."""
+
+    asked: Asked
+    target: Target
+    """Exactly what was checked."""
+
+
+class Gate:
+    """The checks of a proxy, as its options have them."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._checks = not options.disable_filter
+        self._filter = options.filter()
+        self._policy = options.policy()
+        self._prefix = options.api_prefix
+        # As kubectl proxy has it: /api… is no prefix to be taken away, but all that there is.
+        self._strips = self._prefix != "/" and not self._prefix.startswith("/api")
+        self._token = None if options.token_file is None else LocalToken(options.token_file)
+
+    def check(self, request: Incoming) -> Passed:
+        """Raises Refusal for whatever isn't allowed."""
+        if request.fault is not None:
+            raise request.fault
+        if self._checks:
+            self._filter.check_host(
+                request.header(b"host"), request.header(b"origin"), request.header(b"sec-fetch-site")
+            )
+        if self._token is not None:
+            self._token.check(request.header(b"authorization"))
+        target = self._within(canonical(request.target))
+        terms = asked(request.method, target)
+        if self._checks:
+            self._filter.check(request.method, target.path)
+            self._policy.check(terms)
+        length = request.length
+        if length is not None and length > self._options.body_bytes:
+            raise Refusal(
+                413,
+                "limit",
+                f"the request's body has {length} bytes, and {self._options.max_body} is the most here",
+            )
+        return Passed(terms, target)
+
+    def _within(self, target: Target) -> Target:
+        """As the server knows it, without the prefix."""
+        prefix = self._prefix
+        if prefix == "/":
+            return target
+        if not target.path.startswith(prefix):
+            raise Refusal(404, "target", f"only what is below {prefix} is served here")
+        return target._replace(path=target.path[len(prefix) - 1 :]) if self._strips else target
+
+
+class LocalToken:
+    """What clients have to send. The file is read again when it is another one."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._seen: object = None
+        self._token = b""
+
+    def check(self, authorization: str | None) -> None:
+        """Raises Refusal."""
+        token = self._read()
+        kind, _, given = (authorization or "").partition(" ")
+        if kind.lower() != "bearer" or not hmac.compare_digest(given.strip().encode("latin-1"), token):
+            raise Refusal(
+                401,
+                "token",
+                "this proxy wants its own bearer token (--token-file): `Authorization: Bearer …`",
+            )
+
+    def _read(self) -> bytes:
+        try:
+            there = os.stat(self._path)
+            seen = (there.st_dev, there.st_ino, there.st_mtime_ns, there.st_size)
+            if seen != self._seen:
+                with open(self._path, "rb") as file:
+                    self._token = file.read(_LONGEST_TOKEN).strip()
+                self._seen = seen
+        except OSError as error:
+            raise Refusal(
+                503, "token", f"{self._path}, which holds clients' token: {error.strerror}"
+            ) from None
+        if not self._token:
+            raise Refusal(
+                503, "token", f"{self._path} is empty, so there is no token that clients could send"
+            )
+        return self._token

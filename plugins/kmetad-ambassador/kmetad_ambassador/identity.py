@@ -1,0 +1,111 @@
+"""As whom the API server is asked, for an event loop: what ``kmetad.api`` knows of it, a second old at most.
+
+To look may read files, or run a kubeconfig's command, so it is done in a thread; meanwhile others go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from kmetad.api import CredentialsError, Server, Trust
+from kmetad.api.credentials import NO_HEADERS, NOBODY
+
+FRESH = 1.0
+"""Seconds for which a look is good. A token stays valid for long after the next has come, and after a 401 one looks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """What is in force."""
+
+    headers: Mapping[str, str] = field(repr=False)
+    lines: bytes = field(repr=False)
+    """The headers as they are sent."""
+    trust: Trust
+    context: ssl.SSLContext | None
+    """For new connections; None for plain http."""
+
+
+class Identity:
+    """See the module. For the loop's own thread, ``look_again`` aside."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._credentials = server.credentials if server.secure else NOBODY
+        self._now: Now | None = None
+        self._until = 0.0
+        self._looking: asyncio.Task[Now] | None = None
+
+    def now(self, time: float) -> Now | None:
+        """What is in force, if that was looked at lately; else ``look``."""
+        return self._now if time < self._until else None
+
+    async def look(self) -> Now:
+        """Look afresh; who comes meanwhile waits for the same look. Raises CredentialsError."""
+        if self._looking is None:
+            self._looking = asyncio.ensure_future(self._look())
+            self._looking.add_done_callback(self._looked)
+        return await asyncio.shield(self._looking)
+
+    async def renew(self, sent: Now) -> Now | None:
+        """The server didn't accept what was sent: what it may accept instead; None where there is nothing else.
+
+        Raises CredentialsError.
+        """
+        if not self._server.secure:
+            return None
+        if not await asyncio.to_thread(self._credentials.renew, sent.headers):
+            return None
+        return await self._anew()
+
+    async def reread(self, seen: Now) -> Now | None:
+        """The server's certificate couldn't be verified: another look at the CA; None where it is the same.
+
+        Raises CredentialsError.
+        """
+        await asyncio.to_thread(self._credentials.reread)
+        now = await self._anew()
+        return None if now.trust == seen.trust else now
+
+    async def _anew(self) -> Now:
+        """What a look finds that begins now."""
+        if self._looking is not None:
+            await asyncio.wait([self._looking])
+        return await self.look()
+
+    def look_again(self) -> None:
+        """Something has been replaced: the next request looks. May be called from any thread."""
+        self._until = 0.0
+
+    async def _look(self) -> Now:
+        try:
+            self._now = await asyncio.to_thread(self._read, self._now)
+        except CredentialsError:
+            if self._now is None:
+                raise  # else what there was goes on, until the server doesn't accept it
+        self._until = asyncio.get_running_loop().time() + FRESH
+        return self._now
+
+    def _looked(self, task: asyncio.Task[Now]) -> None:
+        self._looking = None
+        if not task.cancelled():
+            task.exception()  # whoever waited has it
+
+    def _read(self, before: Now | None) -> Now:
+        from kmetad.api import tls
+
+        headers = self._credentials.headers() if self._server.secure else NO_HEADERS
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("ascii")
+        trust = self._credentials.trust()
+        if not self._server.url.startswith("https:"):
+            return Now(headers, lines, trust, None)
+        if before is None or before.trust != trust:
+            try:
+                return Now(headers, lines, trust, tls.context(trust, verify=self._server.verify))
+            except CredentialsError:
+                if before is None:
+                    raise  # else the CA is half-written, and the one before goes on
+        return Now(headers, lines, before.trust, before.context)

@@ -1,0 +1,196 @@
+"""One connected socket in the event loop, with or without TLS, with flow control in both directions.
+
+Not asyncio's transports: those of TLS hold 256 KiB a connection, too much for hundreds of watches, and take
+longer over each read. OpenSSL reads and writes the socket itself here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from typing import Protocol
+
+HIGH = 256 * 1024
+"""Bytes that wait to be written on one side, from which on nothing more is read from the other."""
+
+_READ = 65536
+_RECORD = 16384
+"""
+The most that a TLS record holds. What OpenSSL is given is never more, so that it takes all of it or nothing, and
+what it didn't take is given to it again (SSL_write(3)).
+"""
+_READS = 8
+"""Records that are read at once, before it is the others' turn."""
+_NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+class Receiver(Protocol):
+    """Who gets what comes over a line."""
+
+    def received(self, data: bytes) -> None:
+        """These bytes came; never none."""
+
+    def drained(self) -> None:
+        """What waited to be written has been written."""
+
+    def lost(self, error: OSError | None) -> None:
+        """Nothing will come any more: the other side has ended it (None), or it broke. Called once, and last."""
+
+
+class Line:
+    """See the module. The socket must be connected, non-blocking, and past its handshake; it is closed with the line.
+
+    All methods are for the loop's own thread.
+    """
+
+    __slots__ = (
+        "_closing",
+        "_ending",
+        "_fd",
+        "_loop",
+        "_out",
+        "_paused",
+        "_pending",
+        "_reading",
+        "_sock",
+        "closed",
+        "receiver",
+    )
+
+    def __init__(
+        self, sock: socket.socket, receiver: Receiver, loop: asyncio.AbstractEventLoop, *, tls: bool
+    ) -> None:
+        self.receiver = receiver
+        self.closed = False
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._loop = loop
+        self._out = bytearray()
+        self._reading = False
+        self._paused = False
+        self._closing = self._ending = False
+        self._pending = sock.pending if tls and isinstance(sock, ssl.SSLSocket) else None
+        self._read(True)
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that are still to be written."""
+        return len(self._out)
+
+    def write(self, data: bytes) -> None:
+        """Write, now as far as the kernel takes it. A line that is broken or closed drops it: ``lost`` tells."""
+        if self.closed:
+            return
+        if self._out:
+            self._out += data
+            return
+        sent = self._send(data)
+        if sent < len(data) and not self.closed:
+            self._out += memoryview(data)[sent:]
+            self._loop.add_writer(self._fd, self._writable)
+
+    def pause(self) -> None:
+        """Read nothing for now. That the other side has gone isn't noticed meanwhile."""
+        if not self._paused:
+            self._paused = True
+            self._read(False)
+
+    def resume(self) -> None:
+        """Read again."""
+        if self._paused:
+            self._paused = False
+            self._read(True)
+            if self._pending is not None and self._pending():
+                self._loop.call_soon(self._readable)  # OpenSSL has it already: the kernel won't tell again
+
+    def close(self) -> None:
+        """Close it, whatever is still to be written. Nobody is told."""
+        if self.closed:
+            return
+        self.closed = True
+        self._read(False)
+        if self._out:
+            self._loop.remove_writer(self._fd)
+            self._out.clear()
+        self._sock.close()
+
+    def close_when_written(self) -> None:
+        """Read nothing more, and close it when all is written that is to be: at once, or ``lost`` tells when."""
+        if self._out:
+            self._closing = True
+            self.pause()
+        else:
+            self.close()
+
+    def end_writing(self) -> None:
+        """When all is written, say so to the other side, which may have more to say itself. Not for TLS."""
+        self._ending = True
+        if not self._out:
+            self._shut()
+
+    def _read(self, on: bool) -> None:
+        if on and not self._reading and not self.closed:
+            self._reading = True
+            self._loop.add_reader(self._fd, self._readable)
+        elif not on and self._reading:
+            self._reading = False
+            self._loop.remove_reader(self._fd)
+
+    def _readable(self) -> None:
+        for _ in range(_READS):
+            if self.closed or self._paused:
+                return
+            try:
+                data = self._sock.recv(_READ)
+            except _NOT_NOW:
+                return
+            except OSError as error:
+                self._lose(error)
+                return
+            if not data:
+                self._lose(None)
+                return
+            self.receiver.received(data)
+            if self._pending is None or not self._pending():  # of one that is closed by now, none
+                return
+        self._loop.call_soon(self._readable)
+
+    def _send(self, data: bytes | bytearray) -> int:
+        """Bytes that were taken."""
+        sent = 0
+        with memoryview(data) as view:
+            try:
+                if self._pending is None:
+                    return self._sock.send(view)
+                while sent < len(view):
+                    sent += self._sock.send(view[sent : sent + _RECORD])
+            except _NOT_NOW:
+                pass
+            except OSError:
+                # What the other side said before it went is still to be read, and after it, that it went.
+                self.resume()
+                return len(view)
+        return sent
+
+    def _writable(self) -> None:
+        sent = self._send(self._out)
+        del self._out[:sent]
+        if not self._out and not self.closed:
+            self._loop.remove_writer(self._fd)
+            if self._closing:
+                self._lose(None)
+                return
+            if self._ending:
+                self._shut()
+            self.receiver.drained()
+
+    def _shut(self) -> None:
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # the other side has gone already, and reading tells
+
+    def _lose(self, error: OSError | None) -> None:
+        self.close()
+        self.receiver.lost(error)

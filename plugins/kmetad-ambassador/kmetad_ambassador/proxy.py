@@ -1,0 +1,261 @@
+"""The proxy: listens, lets requests through or refuses them, and stops in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import Any
+from urllib.parse import urlsplit
+
+from kmetad.api import Server
+from kmetad_ambassador import listen
+from kmetad_ambassador.back import Pool
+from kmetad_ambassador.connect import Connector
+from kmetad_ambassador.exchange import Exchange
+from kmetad_ambassador.front import Front, Incoming
+from kmetad_ambassador.gate import Gate, Passed
+from kmetad_ambassador.identity import Identity
+from kmetad_ambassador.options import Options
+from kmetad_ambassador.refusal import Refusal
+from kmetad_ambassador.tally import Tally
+
+HEALTH = b"/healthz"
+"""The proxy's own: whether it is there. The API server's are /livez and /readyz."""
+
+_REASONS = {
+    400: b"Bad Request",
+    401: b"Unauthorized",
+    403: b"Forbidden",
+    404: b"Not Found",
+    405: b"Method Not Allowed",
+    408: b"Request Timeout",
+    413: b"Content Too Large",
+    414: b"URI Too Long",
+    417: b"Expectation Failed",
+    429: b"Too Many Requests",
+    431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error",
+    501: b"Not Implemented",
+    502: b"Bad Gateway",
+    503: b"Service Unavailable",
+    504: b"Gateway Timeout",
+    505: b"HTTP Version Not Supported",
+}
+_MORE = {
+    401: b"WWW-Authenticate: Bearer\r\n",
+    405: b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE\r\n",
+    429: b"Retry-After: 1\r\n",
+}
+
+
+class Proxy:
+    """One proxy to one server. Raises NoServer for an HTTP proxy on the way that it can't go through.
+
+    ``log``: a structlog logger. All but ``look_again`` is for the event loop's own thread.
+    """
+
+    def __init__(self, server: Server, options: Options, log: Any) -> None:
+        self.tally = Tally(log, options.log_requests)
+        self._options = options
+        self._log = log
+        self._gate = Gate(options)
+        self._identity = Identity(server)
+        connector = Connector(server, options.keepalive.total_seconds())
+        self._pool = Pool(connector, self._identity)
+        self._host = connector.host.encode("ascii")
+        self._path = urlsplit(server.url).path if options.append_server_path else ""
+        self._listener: listen.Listener | None = None
+        self._socket_stat: os.stat_result | None = None
+        self._fronts: dict[Front, asyncio.Task[None]] = {}
+        self._exchanges: dict[Exchange, Passed] = {}
+        self._closing = False
+        self._quiet = asyncio.Event()
+
+    async def start(self) -> str:
+        """Listen; answers where: ``127.0.0.1:8001``, ``unix:/path``. Raises OSError."""
+        options, loop = self._options, asyncio.get_running_loop()
+        if options.unix_socket is not None:
+            sock = listen.unix(options.unix_socket)
+            self._socket_stat = os.lstat(options.unix_socket)
+            where = f"unix:{options.unix_socket}"
+        else:
+            sock = listen.tcp(options.address, options.port)
+            host, port = sock.getsockname()[:2]
+            where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._listener = listen.Listener(sock, loop, self._connected, self._log)
+        return where
+
+    async def stop(self, seconds: float) -> None:
+        """Take nothing new; what is under way has so many seconds; then cut what is left.
+
+        A watch, which has no end of its own, is ended between two events, as the API server itself does now and then.
+        """
+        self._closing = True
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        if self._socket_stat is not None and self._options.unix_socket is not None:
+            listen.remove(self._options.unix_socket, self._socket_stat)
+        for front in [front for front in self._fronts if front.idle_since is not None]:
+            front.close()
+        for exchange, passed in list(self._exchanges.items()):
+            if passed.asked.verb == "watch" and exchange.answer is not None:
+                exchange.answer.end_early()
+        try:
+            async with asyncio.timeout(seconds):
+                while self._fronts:
+                    self._quiet.clear()
+                    await self._quiet.wait()
+        except TimeoutError:
+            self._log.info("ambassador.cut", requests=len(self._exchanges), after=seconds)
+        tasks = list(self._fronts.values())
+        for front in list(self._fronts):
+            front.cut()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        self._pool.close()
+
+    def look_again(self) -> None:
+        """The token or the CA has been replaced: the next request has the new one. May be called from any thread."""
+        self._identity.look_again()
+
+    # -- clients -------------------------------------------------------------------------
+
+    def _connected(self, sock: socket.socket) -> None:
+        if len(self._fronts) >= 2 * self._options.max_requests:
+            self._make_room()
+        loop, options = asyncio.get_running_loop(), self._options
+        front = Front(
+            sock,
+            loop,
+            max_head=options.head_bytes,
+            max_body=options.body_bytes,
+            idle=options.idle_timeout.total_seconds(),
+            on_gone=self._gone,
+        )
+        self._fronts[front] = loop.create_task(self._serve(front))
+
+    def _make_room(self) -> None:
+        """Of those who ask nothing, whoever has done so for the longest has to go. Who asks has a limit of its own."""
+        idle = [(front.idle_since, front) for front in self._fronts if front.idle_since is not None]
+        if idle:
+            min(idle, key=lambda each: each[0])[1].cut()
+
+    def _gone(self, front: Front) -> None:
+        self._fronts.pop(front, None)
+        if not self._fronts:
+            self._quiet.set()
+
+    async def _serve(self, front: Front) -> None:
+        """All requests of one client."""
+        try:
+            while await self._one(front) and not self._closing:
+                pass
+            front.close()
+        except asyncio.CancelledError:
+            front.cut()
+            raise
+        except Exception:
+            self._log.exception("ambassador.fault")
+            front.cut()
+
+    async def _one(self, front: Front) -> bool:
+        """One request; whether there may be another."""
+        try:
+            request = await front.next()
+        except Refusal as refusal:
+            self._refuse(front, refusal, last=True)
+            self.tally.refusal(refusal, "", b"", None, 0.0)
+            return False
+        if request is None:
+            return False
+        if (
+            request.fault is None
+            and request.method in ("GET", "HEAD")
+            and request.target.split(b"?", 1)[0] == HEALTH
+        ):
+            return self._health(front, request)
+        begun = asyncio.get_running_loop().time()
+        passed: Passed | None = None
+        try:
+            passed = self._gate.check(request)
+            return await self._pass_on(front, request, passed, begun)
+        except Refusal as refusal:
+            keeps = request.keep_alive and request.complete and not self._closing
+            self._refuse(front, refusal, last=not keeps, bodiless=request.method == "HEAD")
+            seconds = asyncio.get_running_loop().time() - begun
+            terms = None if passed is None else passed.asked
+            self.tally.refusal(refusal, request.method, request.target, terms, seconds)
+            return keeps
+
+    async def _pass_on(self, front: Front, request: Incoming, passed: Passed, begun: float) -> bool:
+        tally = self.tally
+        if len(self._exchanges) >= self._options.max_requests:
+            raise Refusal(
+                429, "limit", f"{self._options.max_requests} requests are under way already (--max-requests)"
+            )
+        target = self._path.encode("ascii") + passed.target.raw()
+        exchange = Exchange(front, request, target, self._host, close=self._is_closing)
+        self._exchanges[exchange] = passed
+        tally.active += 1
+        refused = False
+        keeps = False
+        try:
+            keeps = await exchange.run(self._identity, self._pool)
+        except ConnectionError:
+            front.cut()
+        except Refusal:
+            refused = True
+            raise
+        finally:
+            tally.active -= 1
+            del self._exchanges[exchange]
+            tally.connections = self._pool.opened
+            tally.renewals += exchange.renewed
+            if not refused:
+                tally.answered(
+                    request.method,
+                    passed.target.query,
+                    passed.asked,
+                    exchange.status,
+                    exchange.sent,
+                    exchange.came,
+                    asyncio.get_running_loop().time() - begun,
+                    "" if exchange.answer is None else exchange.answer.fault,
+                )
+        return keeps
+
+    def _is_closing(self) -> bool:
+        return self._closing
+
+    # -- what it says itself -------------------------------------------------------------
+
+    def _health(self, front: Front, request: Incoming) -> bool:
+        """Of the proxy alone; with ``?verbose`` its counters, too."""
+        self.tally.connections = self._pool.opened
+        lines = [*self.tally.lines(), ""] if request.target.endswith(b"?verbose") else []
+        status, text = (503, "stopping") if self._closing else (200, "ok")
+        body = "\n".join([*lines, text]).encode()
+        keeps = request.keep_alive and request.complete and not self._closing
+        self._say(front, status, b"text/plain; charset=utf-8", body, keeps, request.method == "HEAD")
+        return keeps
+
+    def _refuse(self, front: Front, refusal: Refusal, *, last: bool, bodiless: bool = False) -> None:
+        self._say(front, refusal.status, b"application/json", refusal.body(), not last, bodiless)
+
+    def _say(self, front: Front, status: int, kind: bytes, body: bytes, keeps: bool, bodiless: bool) -> None:
+        head = (
+            b"HTTP/1.1 %d %s\r\nContent-Type: %s\r\nCache-Control: no-store\r\nContent-Length: %d\r\n%s%s\r\n"
+            % (
+                status,
+                _REASONS.get(status, b"OK"),
+                kind,
+                len(body),
+                _MORE.get(status, b""),
+                b"" if keeps else b"Connection: close\r\n",
+            )
+        )
+        front.write(head if bodiless else head + body)
