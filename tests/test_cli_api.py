@@ -8,6 +8,7 @@ import math
 import os
 import pty
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -23,7 +24,7 @@ import yaml
 
 from kmetad._cli.api import COMMANDS
 from tests.apiserver import ApiServer, Authority, behaviour, pod
-from tests.cli import environment, inside, kmetad
+from tests.cli import Running, environment, inside, kmetad
 from tests.test_packaging import ROOT
 
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -703,6 +704,16 @@ def test_the_page_s_commands_in_a_pod(cluster: Cluster) -> None:
     for command, word in asked:
         out = bash(cluster, cluster.here(f"{before}\n{command}"))
         assert holds(out, word), f"{command}\n{out}"
+
+
+def test_the_page_s_ambassador(cluster: Cluster) -> None:
+    """``kmetad proxy`` answers with what the page says."""
+    needs("curl")
+    (proxy, _, _), (command, word, _) = commands("From an app that shouldn't have to know")
+    arguments = shlex.split(proxy.removeprefix("kmetad ").removesuffix(" &"))
+    with Running(*arguments, "--port=0", env={**os.environ, **cluster.env}) as process:
+        address = process.out.line().split()[-1]
+        assert holds(bash(cluster, command.replace("localhost:8001", address)), word)
 
 
 def test_the_page_s_commands_of_kmetad(cluster: Cluster) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
-from kmetad_ambassador import command
+from kmetad_ambassador import command as proxy
 
 from kmetad._config.model import Run
 from kmetad._config.units import parse_duration
@@ -187,8 +187,8 @@ def test_manifests_fit_the_configuration(block: Block, pod: Pod) -> None:
     own = containers(spec)[0]
     if own.get("command", ())[1:2] == ["proxy"]:  # which has no configuration, but options
         parser = argparse.ArgumentParser()
-        command.arguments(parser)
-        command.options_of(parser.parse_args(own["args"]))
+        proxy.arguments(parser)
+        proxy.options_of(parser.parse_args(own["args"]))
         return
     toml = tomllib.loads(configuration_of(block))
     mounted = {mount["mountPath"] for mount in own["volumeMounts"]}
