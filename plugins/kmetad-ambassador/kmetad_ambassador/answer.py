@@ -21,7 +21,7 @@ _HELD = 65536
 _SAFE = ("GET", "HEAD")
 _NO_BODY = (204, 304)
 _UNAUTHORIZED, _SWITCHED = 401, 101
-_FRAMING = (b"connection", b"content-length", b"upgrade")
+_FRAMING = (b"connection", b"content-length", b"transfer-encoding", b"upgrade")
 
 
 class Answer:
@@ -62,7 +62,7 @@ class Answer:
     def let_go(self) -> None:
         """What was held is the answer."""
         self._held = False
-        self.read()
+        self._pass_on()
 
     def end_early(self) -> None:
         """End it in order between two lines, now or after the next one: a watch between two events."""
@@ -80,6 +80,10 @@ class Answer:
         upgrade = framing.get(b"upgrade", b"")
         if status == _SWITCHED and (self._protocol is None or upgrade.lower() != self._protocol.lower()):
             self.fault = "it switched to a protocol that nobody had asked for"
+            self._stop("broken")
+            return
+        if framing.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
+            self.fault = "its answer has a Transfer-Encoding other than chunked"
             self._stop("broken")
             return
         self.status = status
@@ -114,13 +118,8 @@ class Answer:
             self._held = False
 
     def read(self) -> None:
-        """What has come goes to the client at once."""
-        if self._held or not self._out or self._stopped:
-            return
-        data = b"".join(self._out)
-        self._out.clear()
-        self.begun = True
-        if not self._front.write(data):
+        """What has come goes to the client at once. The server waits with the rest until the client takes it."""
+        if not self._pass_on():
             self._back.line.pause()
         if self._ending:
             self.end_early()
@@ -129,7 +128,7 @@ class Answer:
         """All of it."""
         if self._chunked:
             self._out.append(b"0\r\n\r\n")
-        self.read()
+        self._pass_on()  # the connection is another request's by now, and isn't to wait for this client
         if self._held:
             self._finish("unauthorized")
         else:
@@ -140,7 +139,7 @@ class Answer:
         self.fault = fault
         unseen = self._back.used and not self._back.said and self._request.method in _SAFE
         self._held = False
-        self.read()
+        self._pass_on()
         self._finish("stale" if unseen else "broken")
 
     def server_ready(self) -> None:
@@ -156,6 +155,15 @@ class Answer:
     def client_gone(self) -> None:
         """Nobody is there to get it."""
         self._stop("gone")
+
+    def _pass_on(self) -> bool:
+        """Whether the client takes more."""
+        if self._held or not self._out or self._stopped:
+            return True
+        data = b"".join(self._out)
+        self._out.clear()
+        self.begun = True
+        return self._front.write(data)
 
     def _stop(self, how: How) -> None:
         """Whatever the server has to say still."""

@@ -29,6 +29,9 @@ _VERBS = {
     "DELETE": "delete",
 }
 
+_BEFORE = {"api": 2, "apis": 3}
+"""Parts before a resource: /api/VERSION, /apis/GROUP/VERSION. With no more than these, a path has none."""
+
 _READ = ("watch", "fieldSelector")
 """Parameters that change what is asked for."""
 
@@ -55,10 +58,7 @@ def asked(method: str, target: Target) -> Asked:
         raise Refusal(405, "method", f"the API has no method {method[:20]!a}; it has {', '.join(_VERBS)}")
     path, query = target
     parts = path.strip("/").split("/")
-    prefix = parts[0]
-    before = (
-        2 if prefix == "api" else 3 if prefix == "apis" else len(parts)
-    )  # /api/VERSION, /apis/GROUP/VERSION
+    before = _BEFORE.get(parts[0], len(parts))
     if len(parts) <= before:
         return Asked(method.lower(), path)
     group = parts[1] if before == 3 else ""

@@ -252,6 +252,7 @@ class Pool:
             except ssl.SSLCertVerificationError as again:
                 raise self._connector.untrusted(again) from None
             now = found
+            self._closes_idle()
             self.context = now.context
         self.opened += 1
         back = Back(sock, asyncio.get_running_loop(), now, self)

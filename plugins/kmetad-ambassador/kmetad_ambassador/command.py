@@ -34,6 +34,8 @@ from kmetad_ambassador import advice
 from kmetad_ambassador.options import Options, OptionsError
 
 if TYPE_CHECKING:
+    from asyncio import Future
+
     from kmetad.api import Server
 
 SUMMARY = "answer for the API server at localhost, by rules and without credentials"
@@ -125,40 +127,41 @@ def options_of(args: argparse.Namespace) -> Options:
 
 async def _serve(server: Server, options: Options, log: Any) -> None:
     """Until a signal, and then for as long as what is under way may take, or to the next signal."""
-    import asyncio
-
     from kmetad_ambassador.proxy import Proxy
 
-    loop = asyncio.get_running_loop()
-    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     proxy = Proxy(server, options, log)
     try:
         where = await proxy.start()
     except OSError as error:
         raise ProxyError(advice.cannot_listen(error, options, flag)) from error
+    told = _first_signal()
+    try:
+        # As kubectl proxy says it: scripts wait for that line.
+        print(f"Starting to serve on {where.removeprefix('unix:')}", flush=True)
+        log.info("ambassador.stopping", signal=(await told).name)
+    finally:
+        await proxy.stop(options.drain_timeout.total_seconds())
+
+
+def _first_signal() -> Future[signal.Signals]:
+    """The first one that tells it to stop; a second one ends the process at once, whatever it waits for."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    told: asyncio.Future[signal.Signals] = loop.create_future()
+
+    def came(number: signal.Signals) -> None:
+        # To remove a handler sets the default for a moment, which nobody may meet.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        for each in _SIGNALS:
+            loop.remove_signal_handler(each)
+            signal.signal(each, lambda *_: os._exit(0))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        told.set_result(number)
+
     for number in _SIGNALS:
-        loop.add_signal_handler(number, signals.put_nowait, number)
-    print(
-        f"Starting to serve on {where.removeprefix('unix:')}", flush=True
-    )  # as kubectl proxy: scripts wait for it
-    came = await signals.get()
-    log.info("ambassador.stopping", signal=came.name)
-    stopping = asyncio.ensure_future(proxy.stop(options.drain_timeout.total_seconds()))
-    again = asyncio.ensure_future(signals.get())
-    await asyncio.wait((stopping, again), return_when=asyncio.FIRST_COMPLETED)
-    again.cancel()
-    if not stopping.done():
-        stopping.cancel()
-        await proxy.stop(0)
-    else:
-        stopping.result()
-    for number in _SIGNALS:  # what is left may wait for a thread, as one that runs a kubeconfig's command
-        loop.remove_signal_handler(number)
-        signal.signal(number, _end)
-
-
-def _end(*_: object) -> NoReturn:
-    os._exit(0)
+        loop.add_signal_handler(number, came, number)
+    return told
 
 
 def _add(group: Any, name: str, metavar: str, told: str) -> None:

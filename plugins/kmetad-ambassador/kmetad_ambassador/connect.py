@@ -36,6 +36,8 @@ class Connector:
             raise NoServer(f"the proxy {server.proxy}: only proxies over http:// are supported here")
         if self._proxy is not None and self._at.scheme != "https":
             raise NoServer(f"{server.url} through the proxy {server.proxy}: only https goes through one here")
+        for name in (self._at.hostname, server.tls_name, self._proxy and self._proxy.hostname):
+            _check_name(name or "localhost")
 
     @property
     def host(self) -> str:
@@ -91,12 +93,16 @@ class Connector:
     async def _reach(self, at: SplitResult) -> socket.socket:
         loop = asyncio.get_running_loop()
         host, port = at.hostname or "", at.port or (443 if at.scheme == "https" else 80)
+        end = loop.time() + SECONDS
         fault: OSError | None = None
-        for family, kind, protocol, _, address in await _resolve(loop, host, port):
+        found = await _resolve(loop, host, port)
+        for number, (family, kind, protocol, _, address) in enumerate(found):
             sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
             try:
                 self._set(sock)
-                await loop.sock_connect(sock, address)
+                # Each has its share of the time: the first may lead nowhere.
+                async with asyncio.timeout((end - loop.time()) / (len(found) - number)):
+                    await loop.sock_connect(sock, address)
                 return sock
             except OSError as error:
                 sock.close()
@@ -154,6 +160,14 @@ class Connector:
         except BaseException:
             tls.close()
             raise
+
+
+def _check_name(name: str) -> None:
+    """Raises NoServer for what neither DNS nor TLS takes for one."""
+    try:
+        name.encode("idna")
+    except UnicodeError as error:
+        raise NoServer(f"{name!r}, the name of the API server or of what leads there: {error}") from None
 
 
 _Addresses = list[tuple[int, int, int, str, tuple[Any, ...]]]

@@ -17,9 +17,6 @@ from kmetad_ambassador.tunnel import Tunnel
 REPEATABLE = 256 * 1024
 """Bytes of a body that is sent only when it is there whole, and so can be sent once more. Longer ones are streamed."""
 
-PROTOCOLS = {b"spdy/3.1": b"SPDY/3.1", b"websocket": b"websocket"}
-"""What the API server switches to for exec, attach, port-forward, logs and watches."""
-
 
 class Exchange:
     """See the module. Made for a request that is allowed; ``target`` is exactly what was checked.
@@ -41,9 +38,7 @@ class Exchange:
         self._front = front
         self._request = request
         self._close = close
-        self._protocol = (
-            PROTOCOLS.get(request.noted.get(b"upgrade", b"").lower()) if request.upgrade else None
-        )
+        self._protocol = request.protocol
         self._first = b"%s %s HTTP/1.1\r\nHost: %s\r\n" % (request.method.encode("ascii"), target, host)
         self._host = host.decode("ascii")
         self._lines = b"".join(request_lines(request.headers, request.noted.get(b"connection", b"")))
@@ -65,23 +60,25 @@ class Exchange:
 
         Raises Refusal where the client has to be told why there is no answer.
         """
+        loop = asyncio.get_running_loop()
         whole = await self._body()
         new = False
         may_renew = whole is not None
         while True:
             try:
-                now = identity.now(asyncio.get_running_loop().time()) or await identity.look()
+                now = identity.now(loop.time()) or await identity.look()
                 back = await pool.take(now, new=new)
             except CredentialsError as error:
                 raise Refusal(502, "server", f"no credentials for the API server: {error}") from None
             answer = self.answer = Answer(
                 self._front, self._request, back, self._protocol, may_renew=may_renew, close=self._close
             )
+            sent_at = loop.time()
             how = await self._once(back, answer, now, whole)
             if how == "unauthorized":
                 may_renew = False
                 try:
-                    self.renewed = await identity.renew(now) is not None
+                    self.renewed = await identity.renew(now, sent_at) is not None
                 except CredentialsError as error:
                     raise Refusal(502, "server", f"the API server's 401 stands: {error}") from None
                 if self.renewed:

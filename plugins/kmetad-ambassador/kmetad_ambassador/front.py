@@ -23,6 +23,9 @@ LINGER = 1.0
 _CHUNK = 8
 """Bytes that a byte of a body in chunks may take."""
 
+PROTOCOLS = {b"spdy/3.1": b"SPDY/3.1", b"websocket": b"websocket"}
+"""What the API server switches to for exec, attach, port-forward, logs and watches, as the header Upgrade has it."""
+
 _NOTED = frozenset(
     {
         b"authorization",
@@ -50,20 +53,20 @@ class Incoming:
         "method",
         "noted",
         "pieces",
+        "protocol",
         "size",
         "target",
-        "upgrade",
         "version",
     )
 
-    def __init__(self, method: str, target: bytes, version: str, headers: Headers, *, upgrade: bool) -> None:
+    def __init__(self, method: str, target: bytes, version: str, headers: Headers, *, switches: bool) -> None:
         self.method = method
         self.target = target
         self.version = version
         self.headers = headers
         self.noted = noted(headers, _NOTED)
-        self.upgrade = upgrade
-        """Whether another protocol is asked for; then nothing behind the head has been read as HTTP."""
+        self.protocol = PROTOCOLS.get(self.noted.get(b"upgrade", b"").lower()) if switches else None
+        """Which other protocol is asked for; nothing behind the head has been read as HTTP then."""
         self.keep_alive = True
         self.pieces: deque[bytes] = deque()
         """What has come of the body, and nobody has taken yet."""
@@ -137,7 +140,7 @@ class Front:
         self._waiter: asyncio.Future[None] | None = None
         self._expires = loop.time() + idle
         self._timer: asyncio.TimerHandle | None = loop.call_later(idle, self._check)
-        self._late = self._deaf = False
+        self._late = self._leaving = False
         self._stall: asyncio.TimerHandle | None = None
         self.line = Line(sock, self, loop, tls=False)
 
@@ -206,18 +209,20 @@ class Front:
         A client that is still sending is let to, for a moment, and nothing of it is looked at: the kernel would
         answer it with a reset, and that could overtake the answer (RFC 9112, 9.6).
         """
+        self._calm()
         if self._arriving is not None or self._fault is not None:
-            self._deaf = True
+            self._leaving = True
             self.line.end_writing()
             self.line.resume()
-            self._calm()
-            self._stall = self._loop.call_later(LINGER, self.cut)
-            return
-        self.line.close_when_written()
-        if self.line.closed:
-            self._end()
+            if not self.line.waiting:
+                self._linger()
+                return
         else:
-            self._see_that_it_takes()
+            self.line.close_when_written()
+            if self.line.closed:
+                self._end()
+                return
+        self._see_that_it_takes()
 
     def cut(self) -> None:
         """At once, so that the client notices that something is missing."""
@@ -228,7 +233,7 @@ class Front:
 
     def received(self, data: bytes) -> None:
         """More of a request."""
-        if self._deaf:
+        if self._leaving:
             return
         if self._switching:
             self.rest += data
@@ -243,6 +248,8 @@ class Front:
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None
+        if self._leaving:
+            self._linger()
         if self.watcher is not None:
             self.watcher.client_ready()
 
@@ -283,10 +290,15 @@ class Front:
             self._target,
             parser.get_http_version(),
             self._headers,
-            upgrade=parser.should_upgrade(),
+            switches=parser.should_upgrade(),
         )
-        made.keep_alive = parser.should_keep_alive() and not made.upgrade
+        # One that speaks HTTP/1.0 would have to be told that it is kept (RFC 9112, 9.3).
+        made.keep_alive = parser.should_keep_alive() and made.version == "1.1" and made.protocol is None
+        if made.version == "1.0":
+            made.noted.pop(b"expect", None)  # RFC 9110, 10.1.1
         made.fault = _fault_of(made)
+        if made.fault is None and (made.length or 0) > self._max_body:
+            made.fault = self._body_too_long()
         self._waiting.append(made)
 
     def on_body(self, data: bytes) -> None:
@@ -297,7 +309,7 @@ class Front:
         if request.size <= self._max_body:
             request.pieces.append(data)
         elif request.fault is None:
-            request.fault = Refusal(413, "limit", f"the request's body is longer than {self._max_body} bytes")
+            request.fault = self._body_too_long()
 
     def on_message_complete(self) -> None:
         """Its end has come."""
@@ -316,8 +328,7 @@ class Front:
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as switch:
-            self._switching = True
-            self.rest = data[switch.args[0] :]
+            self._switch(data[switch.args[0] :])
             return
         except HttpParserError as error:
             self._refuse(error)
@@ -336,6 +347,19 @@ class Front:
             if self._raw > self._max_head + _CHUNK * in_body.size:
                 self._fault = in_body.fault = Refusal(400, "request", "too little of the body is content")
 
+    def _switch(self, rest: bytes) -> None:
+        """The parser stops behind a request for another protocol. One that isn't known is ignored (RFC 9110, 7.8)."""
+        request = self._waiting[-1]
+        if request.protocol is not None or b"upgrade" not in request.noted:  # which is CONNECT
+            self._switching = True
+            self.rest = rest
+            return
+        self._waiting.pop()
+        self._parser = HttpRequestParser(self)
+        lines = [b"%s: %s\r\n" % each for each in request.headers if each[0] != b"upgrade"]
+        first = f"{request.method} ".encode() + request.target + f" HTTP/{request.version}\r\n".encode()
+        self._feed(b"".join((first, *lines, b"\r\n", rest)))
+
     def _refuse(self, error: HttpParserError) -> None:
         fault = error.__context__
         if not isinstance(fault, Refusal):
@@ -351,8 +375,13 @@ class Front:
 
     def _too_long(self) -> Refusal:
         return Refusal(
-            431, "limit", f"the request's first line and headers have more than {self._max_head} bytes"
+            431,
+            "limit",
+            f"the request's first line and headers have more than {self._max_head} bytes (--max-head)",
         )
+
+    def _body_too_long(self) -> Refusal:
+        return Refusal(413, "limit", f"the request's body has more than {self._max_body} bytes (--max-body)")
 
     def _read_on(self) -> None:
         if not self._waiting and len(self.rest) < HIGH and self._buffered < HIGH:
@@ -374,6 +403,9 @@ class Front:
         """A client that takes nothing for too long of what waits for it is cut off."""
         if self._stall is None:
             self._stall = self._loop.call_later(self._idle, self._stalled, self.line.waiting)
+
+    def _linger(self) -> None:
+        self._stall = self._loop.call_later(LINGER, self.cut)
 
     def _stalled(self, before: int) -> None:
         self._stall = None
@@ -430,7 +462,7 @@ def _fault_of(request: Incoming) -> Refusal | None:
         return Refusal(505, "request", f"HTTP/{request.version} isn't spoken here; use HTTP/1.1")
     if coding is not None and request.version == "1.0":
         return Refusal(400, "request", "HTTP/1.0 has no Transfer-Encoding; use HTTP/1.1")
-    if request.upgrade and (coding is not None or request.length):
+    if request.protocol is not None and (coding is not None or request.length):
         return Refusal(400, "request", "a request to switch the protocol can't have a body")
     expect = request.noted.get(b"expect")
     if expect is not None and tokens(expect) != [b"100-continue"]:

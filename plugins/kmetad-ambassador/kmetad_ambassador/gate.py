@@ -29,7 +29,6 @@ class Gate:
     """The checks of a proxy, as its options have them."""
 
     def __init__(self, options: Options) -> None:
-        self._options = options
         self._checks = not options.disable_filter
         self._filter = options.filter()
         self._policy = options.policy()
@@ -53,13 +52,6 @@ class Gate:
         if self._checks:
             self._filter.check(request.method, target.path)
             self._policy.check(terms)
-        length = request.length
-        if length is not None and length > self._options.body_bytes:
-            raise Refusal(
-                413,
-                "limit",
-                f"the request's body has {length} bytes, and {self._options.max_body} is the most here",
-            )
         return Passed(terms, target)
 
     def _within(self, target: Target) -> Target:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from kmetad.api import CredentialsError, Server, Trust
 from kmetad.api.credentials import NO_HEADERS, NOBODY
 
+PATIENCE = 0.1
+"""Seconds for which a request waits for a look, where what was found last may still do."""
 FRESH = 1.0
 """Seconds for which a look is good. A token stays valid for long after the next has come, and after a 401 one looks."""
 
@@ -28,6 +30,10 @@ class Now:
     context: ssl.SSLContext | None
     """For new connections; None for plain http."""
 
+    def differs(self, other: Now) -> bool:
+        """Whether it shows other credentials."""
+        return self.headers != other.headers or self.trust != other.trust
+
 
 class Identity:
     """See the module. For the loop's own thread, ``look_again`` aside."""
@@ -38,28 +44,43 @@ class Identity:
         self._now: Now | None = None
         self._until = 0.0
         self._looking: asyncio.Task[Now] | None = None
+        self._renewing: asyncio.Task[Now | None] | None = None
+        self._nothing_at = 0.0
+        """When nothing else was found the last time."""
 
     def now(self, time: float) -> Now | None:
         """What is in force, if that was looked at lately; else ``look``."""
         return self._now if time < self._until else None
 
     async def look(self) -> Now:
-        """Look afresh; who comes meanwhile waits for the same look. Raises CredentialsError."""
-        if self._looking is None:
-            self._looking = asyncio.ensure_future(self._look())
-            self._looking.add_done_callback(self._looked)
-        return await asyncio.shield(self._looking)
+        """Look afresh; who comes meanwhile waits for the same look. Raises CredentialsError.
 
-    async def renew(self, sent: Now) -> Now | None:
+        Where that takes long, as a command of a kubeconfig may, what was found last is good until it is over.
+        """
+        looking = self._look_now()
+        if self._now is not None:
+            await asyncio.wait((looking,), timeout=PATIENCE)
+            if not looking.done():
+                return self._now
+        return await asyncio.shield(looking)
+
+    async def renew(self, sent: Now, at: float) -> Now | None:
         """The server didn't accept what was sent: what it may accept instead; None where there is nothing else.
 
-        Raises CredentialsError.
+        ``at``: when it was sent, by the loop's clock. Who asks meanwhile, or sent it before the last answer, gets
+        the same. Raises CredentialsError.
         """
         if not self._server.secure:
             return None
-        if not await asyncio.to_thread(self._credentials.renew, sent.headers):
-            return None
-        return await self._anew()
+        now = self._now
+        if now is not None and now.differs(sent):
+            return now  # another request has been here
+        if self._renewing is None:
+            if at <= self._nothing_at:
+                return None
+            self._renewing = asyncio.ensure_future(self._renew(sent))
+            self._renewing.add_done_callback(self._renewed)
+        return await asyncio.shield(self._renewing)
 
     async def reread(self, seen: Now) -> Now | None:
         """The server's certificate couldn't be verified: another look at the CA; None where it is the same.
@@ -70,11 +91,25 @@ class Identity:
         now = await self._anew()
         return None if now.trust == seen.trust else now
 
+    def _look_now(self) -> asyncio.Task[Now]:
+        if self._looking is None:
+            self._looking = asyncio.ensure_future(self._look())
+            self._looking.add_done_callback(self._looked)
+        return self._looking
+
     async def _anew(self) -> Now:
         """What a look finds that begins now."""
         if self._looking is not None:
-            await asyncio.wait([self._looking])
-        return await self.look()
+            await asyncio.wait((self._looking,))
+        return await asyncio.shield(self._look_now())
+
+    async def _renew(self, sent: Now) -> Now | None:
+        if await asyncio.to_thread(self._credentials.renew, sent.headers):
+            now = await self._anew()
+            if now.differs(sent):
+                return now
+        self._nothing_at = asyncio.get_running_loop().time()
+        return None
 
     def look_again(self) -> None:
         """Something has been replaced: the next request looks. May be called from any thread."""
@@ -93,6 +128,11 @@ class Identity:
         self._looking = None
         if not task.cancelled():
             task.exception()  # whoever waited has it
+
+    def _renewed(self, task: asyncio.Task[Now | None]) -> None:
+        self._renewing = None
+        if not task.cancelled():
+            task.exception()  # likewise
 
     def _read(self, before: Now | None) -> Now:
         from kmetad.api import tls

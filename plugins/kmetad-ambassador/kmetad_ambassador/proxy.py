@@ -67,7 +67,10 @@ class Proxy:
         self._path = urlsplit(server.url).path if options.append_server_path else ""
         self._listener: listen.Listener | None = None
         self._socket_stat: os.stat_result | None = None
-        self._fronts: dict[Front, asyncio.Task[None]] = {}
+        self._fronts: set[Front] = set()
+        """Those whose connection is open."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        """Those at work for one of them, also when it has gone."""
         self._exchanges: dict[Exchange, Passed] = {}
         self._closing = False
         self._quiet = asyncio.Event()
@@ -104,18 +107,17 @@ class Proxy:
                 exchange.answer.end_early()
         try:
             async with asyncio.timeout(seconds):
-                while self._fronts:
+                while self._fronts or self._tasks:
                     self._quiet.clear()
                     await self._quiet.wait()
         except TimeoutError:
             self._log.info("ambassador.cut", requests=len(self._exchanges), after=seconds)
-        tasks = list(self._fronts.values())
         for front in list(self._fronts):
             front.cut()
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         self._pool.close()
 
     def look_again(self) -> None:
@@ -136,7 +138,10 @@ class Proxy:
             idle=options.idle_timeout.total_seconds(),
             on_gone=self._gone,
         )
-        self._fronts[front] = loop.create_task(self._serve(front))
+        self._fronts.add(front)
+        task = loop.create_task(self._serve(front))
+        self._tasks.add(task)
+        task.add_done_callback(self._served)
 
     def _make_room(self) -> None:
         """Of those who ask nothing, whoever has done so for the longest has to go. Who asks has a limit of its own."""
@@ -145,9 +150,12 @@ class Proxy:
             min(idle, key=lambda each: each[0])[1].cut()
 
     def _gone(self, front: Front) -> None:
-        self._fronts.pop(front, None)
-        if not self._fronts:
-            self._quiet.set()
+        self._fronts.discard(front)
+        self._quiet.set()
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._quiet.set()
 
     async def _serve(self, front: Front) -> None:
         """All requests of one client."""

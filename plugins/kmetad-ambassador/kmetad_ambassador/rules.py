@@ -124,7 +124,7 @@ class Policy:
         if asked.verb in WRITING and asked.resource and not _sensitive(asked) and not writes:
             text += ", or --allow-write with all other writing"
         if reads and not writes:
-            text += "; --allow 'get,list,watch:*' beside it goes on allowing to read"
+            text += "; it replaces what is allowed by default, so add --allow 'get,list,watch:*' to keep that"
         return text
 
     def _but(self, asked: Asked) -> str:
@@ -194,10 +194,7 @@ def _told(asked: Asked) -> str:
     if not asked.resource:
         return f"{asked.verb} {_short(asked.path)}"
     text = f"{asked.verb} {_short(_resource(asked))}"
-    if asked.namespace:
-        text += f" in namespace {_short(asked.namespace)}"
-    elif asked.verb in ("list", "watch", "deletecollection"):
-        text += " in all namespaces, or in none"
+    text += f" in namespace {_short(asked.namespace)}" if asked.namespace else " at the cluster scope"
     return f"{text} ({_short(asked.name)})" if asked.name else text
 
 

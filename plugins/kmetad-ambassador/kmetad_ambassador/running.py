@@ -16,9 +16,9 @@ class Running:
     """See the module. Raises NoServer, as Proxy."""
 
     def __init__(self, server: Server, options: Options, log: Any) -> None:
+        self._proxy = Proxy(server, options, log)  # first: it may raise
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="ambassador", daemon=True)
-        self._proxy = Proxy(server, options, log)
 
     @property
     def tally(self) -> Tally:
