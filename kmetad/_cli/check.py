@@ -90,6 +90,7 @@ def _make(loaded: Loaded) -> tuple[dict[str, Instance], list[str], list[str]]:
     """The instances, made as ``kmetad run`` makes them, never called; what is wrong with the others; what may be."""
     from dataclasses import replace
 
+    from kmetad._daemon.api_client import shared_client
     from kmetad._daemon.instances import make_instance
     from kmetad.errors import AppError, ConfigError, PluginError
     from kmetad.hookspecs import App
@@ -100,6 +101,7 @@ def _make(loaded: Loaded) -> tuple[dict[str, Instance], list[str], list[str]]:
     # So that a plugin can say of others whether they are there at all.
     lanes = tuple(LaneStatus(name, "starting") for name in loaded.config.plugins)
     status = replace(NOT_RUNNING, lanes=lanes)
+    api = shared_client(loaded.config)
     made: dict[str, Instance] = {}
     faults: list[str] = []
     doubts: list[str] = []
@@ -107,12 +109,12 @@ def _make(loaded: Loaded) -> tuple[dict[str, Instance], list[str], list[str]]:
         try:
             try:
                 app = promised if loaded.config.run.command else App()
-                made[name] = make_instance(table, Snapshot, app, lambda: status)
+                made[name] = make_instance(table, Snapshot, app, lambda: status, api=api)
             except PluginError as error:
                 if not isinstance(error.__cause__, AppError):
                     raise
                 # The command may be on the command line, of which a TOML knows nothing.
-                made[name] = make_instance(table, Snapshot, promised, lambda: status)
+                made[name] = make_instance(table, Snapshot, promised, lambda: status, api=api)
                 doubts.append(f"plugins.{name}: without a command behind `kmetad run --`: {error.__cause__}")
         except (ConfigError, PluginError) as error:
             faults += str(error).splitlines()

@@ -33,6 +33,8 @@ def guarded(command: Callable[[], int], failure: int) -> int:
         try:
             code = command()
         except SystemExit as ended:  # argparse: help, version, usage; or TERM
+            if isinstance(ended.code, str):  # sys.exit("why") in a plugin's command
+                raise KmetadError(ended.code) from None
             code = ended.code if isinstance(ended.code, int) else 0
             code = failure if code == USAGE else code
         sys.stdout.flush()
@@ -41,8 +43,11 @@ def guarded(command: Callable[[], int], failure: int) -> int:
         return answer(error, failure)
 
 
-def answer(error: BaseException, failure: int) -> int:
-    """The exit code for what a command has raised; says what a person should know of it."""
+def answer(error: BaseException, failure: int, whose: str = "kmetad itself") -> int:
+    """The exit code for what a command has raised; says what a person should know of it.
+
+    ``whose``: the code that is at fault where nobody foresaw this.
+    """
     if isinstance(error, KmetadError):
         for line in str(error).splitlines():
             print(f"kmetad: {line}", file=sys.stderr)
@@ -58,7 +63,7 @@ def answer(error: BaseException, failure: int) -> int:
         return failure
     import traceback
 
-    print("kmetad: this is a fault of kmetad itself; please report it:", file=sys.stderr)
+    print(f"kmetad: this is a fault of {whose}; please report it:", file=sys.stderr)
     traceback.print_exception(error)
     return failure
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from kmetad._cli.guard import USAGE, guarded
+from kmetad._cli.guard import USAGE, answer, guarded
 from kmetad.errors import OWN_FAILURE
 
 COMMANDS = {
@@ -55,11 +55,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; answers its exit code. ``argv`` is without the program's name."""
     argv = list(sys.argv[1:] if argv is None else argv)
     name = argv[0] if argv else ""
-    return guarded(lambda: _dispatch(name, argv), OWN_FAILURE if name == "run" else USAGE)
+    if name in COMMANDS or not name or name.startswith("-"):
+        return guarded(lambda: _dispatch(name, argv), OWN_FAILURE if name == "run" else USAGE)
+    return guarded(lambda: _dispatch_brought(name, argv[1:]), OWN_FAILURE)
 
 
 def _dispatch(name: str, argv: list[str]) -> int:
-    """Parse the arguments and call the command."""
+    """Parse the arguments and call one of kmetad's own commands."""
     wrapped = None
     if name == "run":
         own, wrapped = _module("run").split(argv[1:])  # the app's command line isn't argparse's to understand
@@ -73,6 +75,9 @@ def _dispatch(name: str, argv: list[str]) -> int:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Command)
     for command, summary in COMMANDS.items():
         commands.add_parser(command, help=summary)
+    if name in ("", "-h", "--help"):
+        for command, summary in _brought().items():
+            commands.add_parser(command, help=summary.replace("%", "%%"))
     if not argv:
         parser.print_help(sys.stderr)
         return USAGE
@@ -83,6 +88,46 @@ def _dispatch(name: str, argv: list[str]) -> int:
     args.wrapped = wrapped
     code: int = _module(args.command).run(args)
     return code
+
+
+def _brought() -> dict[str, str]:
+    """What plugins' commands do, by name."""
+    from kmetad._cli.brought import brought
+
+    return {command.name: command.summary() for command in brought() if command.name not in COMMANDS}
+
+
+def _dispatch_brought(name: str, argv: list[str]) -> int:
+    """Call a command that a plugin brings."""
+    from kmetad._cli.brought import KNOWN, brought, find
+
+    there = brought()
+    command = find(name, there)
+    if command is None:
+        return _no_command(name, [*COMMANDS, *KNOWN, *(other.name for other in there)])
+    module = command.load()
+    parser = _Parser(
+        prog=f"kmetad {name}",
+        description=(module.__doc__ or "").strip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    try:
+        module.arguments(parser)
+        code: int = module.run(parser.parse_args(argv))
+        return code
+    except (Exception, KeyboardInterrupt) as error:
+        return answer(error, OWN_FAILURE, command.origin)
+
+
+def _no_command(name: str, known: Sequence[str]) -> int:
+    from difflib import get_close_matches
+
+    from kmetad._cli.text import escape
+
+    near = get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    print(f"kmetad: there is no command {escape(name)}{hint} (see kmetad --help)", file=sys.stderr)
+    return USAGE
 
 
 def _module(command: str) -> Any:

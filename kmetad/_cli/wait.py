@@ -16,6 +16,7 @@ import argparse
 import sys
 
 from kmetad._cli import choose
+from kmetad._cli.durations import duration
 from kmetad.metadata import Snapshot
 
 
@@ -26,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--timeout",
-        type=_duration,
+        type=duration,
         metavar="DURATION",
         help="how long to wait at most (30s, 1m30s); for ever without it",
     )
@@ -107,17 +108,3 @@ def _tell_why(snapshot: Snapshot, path: str, wanted: str | None) -> None:
     waited = "" if wanted is None else f", not {show(wanted)}"
     print(f"kmetad: timeout: {path} {state}{waited}", file=sys.stderr)
     choose.tell_faults(snapshot)
-
-
-def _duration(text: str) -> float:
-    from kmetad._config.units import parse_duration, suggest_durations
-
-    try:
-        seconds = parse_duration(text)
-    except ValueError:
-        seconds = -1.0
-    if seconds < 0:
-        near = " or ".join(suggest_durations(text))
-        hint = f"; did you mean {near}?" if near else ""
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration such as 30s or 1m30s{hint}")
-    return seconds

@@ -1,14 +1,16 @@
-"""Which API server a command asks, and as whom: the options, the configuration, or what is found."""
+"""The API server that a command asks, and how long."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from typing import TYPE_CHECKING
 
+from kmetad._cli import server
+from kmetad._cli.durations import longer_duration
+
 if TYPE_CHECKING:
-    from kmetad.api import Client, Server
+    from kmetad.api import Client
 
 PATIENCE = 10.0
 """Seconds that a request may take unless told."""
@@ -16,48 +18,12 @@ PATIENCE = 10.0
 
 def arguments(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
     """The options that choose. ``again``: the parser before this one has them too, with their defaults."""
-    from argparse import SUPPRESS
-
-    none = SUPPRESS if again else None
-    group = parser.add_argument_group(
-        "which server", "in a Pod the cluster's own, with the Pod's token; else what the kubeconfig says"
-    )
-    group.add_argument(
-        "--server",
-        metavar="URL",
-        type=_url,
-        default=none,
-        help="ask this one; plain http gets no credentials",
-    )
-    group.add_argument(
-        "--kubeconfig",
-        metavar="FILE",
-        default=none,
-        help="else $KUBECONFIG (several files, joined by :), else ~/.kube/config",
-    )
-    group.add_argument(
-        "--context", metavar="NAME", default=none, help="of the kubeconfig, instead of its current one"
-    )
-    group.add_argument(
-        "--insecure-skip-tls-verify",
-        action="store_true",
-        default=SUPPRESS if again else False,
-        help="believe any certificate; then no credentials are sent",
-    )
-    group.add_argument(
+    server.arguments(parser, again=again).add_argument(
         "--timeout",
         metavar="DURATION",
-        type=_duration,
-        default=SUPPRESS if again else PATIENCE,
+        type=longer_duration,
+        default=argparse.SUPPRESS if again else PATIENCE,
         help="give up after this long; 10s",
-    )
-    group.add_argument(
-        "-c",
-        "--config",
-        metavar="FILE",
-        default=none,
-        help="the configuration, for its [api] and [token]; else $KMETAD_CONFIG, "
-        "else /etc/kmetad/kmetad.toml if it is there",
     )
 
 
@@ -65,40 +31,7 @@ def client(args: argparse.Namespace) -> Client:
     """The client for what the options say. Raises ConfigError, NoServer, CredentialsError."""
     from kmetad.api import Client
 
-    server = _server(args)
-    if not server.verify:
-        _warn(server)
-    return Client(server, timeout=args.timeout, warn=_pass_on)
-
-
-def _server(args: argparse.Namespace) -> Server:
-    from kmetad import _config
-    from kmetad._cli import choose
-    from kmetad._sources.serviceaccount import DIRECTORY
-    from kmetad.api import find_server
-    from kmetad.errors import ConfigError
-
-    config = _config.Config()
-    if (file := _config.find(args.config, os.environ)) is not None:
-        loaded = choose.load(args)
-        if loaded.fatal:
-            raise ConfigError(tuple(map(str, loaded.problems)))
-        for problem in loaded.problems:
-            if problem.file != file or problem.place.partition(".")[0] in ("api", "token"):
-                print(f"kmetad: {problem}", file=sys.stderr)
-        config = loaded.config
-    url, kubeconfig = args.server, args.kubeconfig
-    if url is None and kubeconfig is None and args.context is None:  # the options are for all of it
-        url, kubeconfig = config.api.url, config.api.kubeconfig
-    token_path = DIRECTORY if config.token is None else config.token.path
-    return find_server(
-        url=url,
-        kubeconfig=kubeconfig,
-        context=args.context,
-        insecure=args.insecure_skip_tls_verify,
-        proxy_from_env=config.api.proxy_from_env,
-        token_path=token_path,
-    )
+    return Client(server.server(args), timeout=args.timeout, warn=_pass_on)
 
 
 def _pass_on(text: str) -> None:
@@ -106,39 +39,3 @@ def _pass_on(text: str) -> None:
     from kmetad._cli.text import escape
 
     print(f"kmetad: the server warns: {escape(text)}", file=sys.stderr)
-
-
-def _warn(server: Server) -> None:
-    """So that nobody overlooks it."""
-    from kmetad._cli import text
-
-    loud = text.paint("INSECURE:", f"{text.BOLD};{text.RED}", text.colours(sys.stderr))
-    print(
-        f"kmetad: {loud} the certificate of {text.escape(server.url)} is not verified, so anybody on the way may "
-        "be answering; no credentials are sent",
-        file=sys.stderr,
-    )
-
-
-def _url(text: str) -> str:
-    from kmetad.api import NoServer, Server
-
-    try:
-        Server(text)
-    except NoServer as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return text
-
-
-def _duration(text: str) -> float:
-    from kmetad._config.units import parse_duration, suggest_durations
-
-    try:
-        seconds = parse_duration(text)
-    except ValueError:
-        seconds = 0.0
-    if seconds <= 0:
-        near = " or ".join(suggest_durations(text))
-        hint = f"; did you mean {near}?" if near else ""
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration such as 30s or 1m30s{hint}")
-    return seconds

@@ -10,7 +10,7 @@ from kmetad_ambassador.answer import Answer, How
 from kmetad_ambassador.back import Back, Pool
 from kmetad_ambassador.front import Front, Incoming
 from kmetad_ambassador.headers import request_lines
-from kmetad_ambassador.identity import Identity, Now
+from kmetad_ambassador.identity import Hidden, Identity, Now
 from kmetad_ambassador.refusal import Refusal
 from kmetad_ambassador.tunnel import Tunnel
 
@@ -69,7 +69,7 @@ class Exchange:
                 now = identity.now(loop.time()) or await identity.look()
                 back = await pool.take(now, new=new)
             except CredentialsError as error:
-                raise Refusal(502, "server", f"no credentials for the API server: {error}") from None
+                raise _no_credentials(error) from None
             answer = self.answer = Answer(
                 self._front, self._request, back, self._protocol, may_renew=may_renew, close=self._close
             )
@@ -80,7 +80,7 @@ class Exchange:
                 try:
                     self.renewed = await identity.renew(now, sent_at) is not None
                 except CredentialsError as error:
-                    raise Refusal(502, "server", f"the API server's 401 stands: {error}") from None
+                    raise _no_credentials(error) from None
                 if self.renewed:
                     continue
                 answer.let_go()
@@ -105,9 +105,8 @@ class Exchange:
             answer.client_gone()
             return "gone"
         try:
-            head = b"".join((self._first, self._lines, now.lines, self._framing(whole)))
             back.send(
-                head if whole is None else head + whole,
+                Hidden(b"".join((self._first, self._lines, now.lines, self._framing(whole), whole or b""))),
                 answer,
                 whole=whole is not None,
                 to_head=self._request.method == "HEAD",
@@ -186,3 +185,9 @@ class Exchange:
             front.line.receiver = front
             back.close_when_written()
             front.close()
+
+
+def _no_credentials(error: CredentialsError) -> Refusal:
+    # A kubeconfig's command may have said anything: that is for the log.
+    message = "the proxy has no credentials for the API server now; its log says why"
+    return Refusal(502, "server", message, detail=str(error))

@@ -132,6 +132,8 @@ class Front:
         """Why no further request can be read."""
         self._busy = False
         self._in_head = False
+        self._heads = 0
+        """How many have begun."""
         self._raw = 0
         self._target = b""
         self._headers: Headers = []
@@ -151,6 +153,8 @@ class Front:
 
     async def next(self) -> Incoming | None:
         """The next request; None when there will be none. Raises Refusal for what is no request."""
+        while self.line.waiting >= HIGH and not self.gone:
+            await self._wait()  # who asks and doesn't read the answers
         self._busy = False
         self._expect(HEAD_SECONDS if self._in_head else self._idle)
         while not self._waiting:
@@ -250,6 +254,7 @@ class Front:
             self._stall = None
         if self._leaving:
             self._linger()
+        self._wake()
         if self.watcher is not None:
             self.watcher.client_ready()
 
@@ -266,6 +271,7 @@ class Front:
         self._target = b""
         self._headers = []
         self._size = self._raw = 0
+        self._heads += 1
         self._in_head = True
 
     def on_url(self, part: bytes) -> None:
@@ -324,7 +330,7 @@ class Front:
         return sum(map(len, self._arriving.pieces)) if self._arriving is not None else 0
 
     def _feed(self, data: bytes) -> None:
-        in_head, in_body = self._in_head, self._arriving
+        heads, in_body = self._heads if self._in_head else 0, self._arriving
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as switch:
@@ -334,7 +340,7 @@ class Front:
             self._refuse(error)
             return
         if self._in_head:
-            if in_head:
+            if heads == self._heads:
                 # Of a header that doesn't end the parser tells nothing.
                 self._raw += len(data)
                 if self._raw > self._max_head:
@@ -402,14 +408,14 @@ class Front:
     def _see_that_it_takes(self) -> None:
         """A client that takes nothing for too long of what waits for it is cut off."""
         if self._stall is None:
-            self._stall = self._loop.call_later(self._idle, self._stalled, self.line.waiting)
+            self._stall = self._loop.call_later(self._idle, self._stalled, self.line.untaken())
 
     def _linger(self) -> None:
         self._stall = self._loop.call_later(LINGER, self.cut)
 
     def _stalled(self, before: int) -> None:
         self._stall = None
-        if self.line.waiting < before:
+        if self.line.untaken() < before:
             self._see_that_it_takes()
         else:
             self.line.close()

@@ -19,12 +19,23 @@ FRESH = 1.0
 """Seconds for which a look is good. A token stays valid for long after the next has come, and after a 401 one looks."""
 
 
+class Hidden(bytes):
+    """What nobody may see, not even where a traceback shows values."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} bytes>"
+
+    __str__ = __repr__  # that of bytes doesn't look here
+
+
 @dataclass(frozen=True, slots=True)
 class Now:
     """What is in force."""
 
     headers: Mapping[str, str] = field(repr=False)
-    lines: bytes = field(repr=False)
+    lines: Hidden = field(repr=False)
     """The headers as they are sent."""
     trust: Trust
     context: ssl.SSLContext | None
@@ -32,7 +43,7 @@ class Now:
 
     def differs(self, other: Now) -> bool:
         """Whether it shows other credentials."""
-        return self.headers != other.headers or self.trust != other.trust
+        return self.headers != other.headers or self.trust.cert != other.trust.cert
 
 
 class Identity:
@@ -43,6 +54,10 @@ class Identity:
         self._credentials = server.credentials if server.secure else NOBODY
         self._now: Now | None = None
         self._until = 0.0
+        self._reasons = self._good_for = self._looking_for = 0
+        """How often somebody said that there is a reason to look: ever, before what is in force, before the look."""
+        self._looks = self._newest = 0
+        """Their numbers: of the last that began, of the last that was taken."""
         self._looking: asyncio.Task[Now] | None = None
         self._renewing: asyncio.Task[Now | None] | None = None
         self._nothing_at = 0.0
@@ -50,7 +65,7 @@ class Identity:
 
     def now(self, time: float) -> Now | None:
         """What is in force, if that was looked at lately; else ``look``."""
-        return self._now if time < self._until else None
+        return self._now if time < self._until and self._good_for == self._reasons else None
 
     async def look(self) -> Now:
         """Look afresh; who comes meanwhile waits for the same look. Raises CredentialsError.
@@ -88,24 +103,21 @@ class Identity:
         Raises CredentialsError.
         """
         await asyncio.to_thread(self._credentials.reread)
-        now = await self._anew()
+        now = await asyncio.shield(self._look_now(anew=True))
         return None if now.trust == seen.trust else now
 
-    def _look_now(self) -> asyncio.Task[Now]:
-        if self._looking is None:
-            self._looking = asyncio.ensure_future(self._look())
+    def _look_now(self, *, anew: bool = False) -> asyncio.Task[Now]:
+        """The look that is under way, unless it began before there was a reason to look; else another."""
+        if self._looking is None or anew or self._looking_for != self._reasons:
+            self._looking_for = self._reasons
+            self._looks += 1
+            self._looking = asyncio.ensure_future(self._look(self._looks, self._reasons))
             self._looking.add_done_callback(self._looked)
         return self._looking
 
-    async def _anew(self) -> Now:
-        """What a look finds that begins now."""
-        if self._looking is not None:
-            await asyncio.wait((self._looking,))
-        return await asyncio.shield(self._look_now())
-
     async def _renew(self, sent: Now) -> Now | None:
         if await asyncio.to_thread(self._credentials.renew, sent.headers):
-            now = await self._anew()
+            now = await asyncio.shield(self._look_now(anew=True))
             if now.differs(sent):
                 return now
         self._nothing_at = asyncio.get_running_loop().time()
@@ -113,19 +125,23 @@ class Identity:
 
     def look_again(self) -> None:
         """Something has been replaced: the next request looks. May be called from any thread."""
-        self._until = 0.0
+        self._reasons += 1
 
-    async def _look(self) -> Now:
+    async def _look(self, number: int, reasons: int) -> Now:
         try:
-            self._now = await asyncio.to_thread(self._read, self._now)
+            found = await asyncio.to_thread(self._read, self._now)
         except CredentialsError:
             if self._now is None:
                 raise  # else what there was goes on, until the server doesn't accept it
-        self._until = asyncio.get_running_loop().time() + FRESH
-        return self._now
+            found = self._now
+        if number > self._newest:  # else a look that began later has ended earlier
+            self._newest, self._now = number, found
+            self._good_for, self._until = reasons, asyncio.get_running_loop().time() + FRESH
+        return found
 
     def _looked(self, task: asyncio.Task[Now]) -> None:
-        self._looking = None
+        if task is self._looking:
+            self._looking = None
         if not task.cancelled():
             task.exception()  # whoever waited has it
 
@@ -138,7 +154,7 @@ class Identity:
         from kmetad.api import tls
 
         headers = self._credentials.headers() if self._server.secure else NO_HEADERS
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("ascii")
+        lines = Hidden("".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("ascii"))
         trust = self._credentials.trust()
         if not self._server.url.startswith("https:"):
             return Now(headers, lines, trust, None)

@@ -7,8 +7,11 @@ longer over each read. OpenSSL reads and writes the socket itself here.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
 import ssl
+import sys
+import termios
 from typing import Protocol
 
 HIGH = 256 * 1024
@@ -77,6 +80,13 @@ class Line:
     def waiting(self) -> int:
         """Bytes that are still to be written."""
         return len(self._out)
+
+    def untaken(self) -> int:
+        """Those, and what the kernel holds because the other side hasn't taken it (tcp(7), unix(7): SIOCOUTQ)."""
+        held = bytearray(4)
+        if not self.closed:
+            fcntl.ioctl(self._fd, termios.TIOCOUTQ, held)
+        return len(self._out) + int.from_bytes(held, sys.byteorder)
 
     def write(self, data: bytes) -> None:
         """Write, now as far as the kernel takes it. A line that is broken or closed drops it: ``lost`` tells."""

@@ -27,14 +27,16 @@ class Refusal(Exception):
     """Why a request isn't passed on.
 
     ``status`` is HTTP's. ``message`` is a sentence that says what to do; it may hold parts of the request's
-    path, but nothing of its query or its headers.
+    path, and who asks (Host, Origin), but nothing of its query or other headers. ``detail`` is
+    for the log instead, where the client isn't to know.
     """
 
-    def __init__(self, status: int, kind: Kind, message: str) -> None:
+    def __init__(self, status: int, kind: Kind, message: str, *, detail: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.kind: Kind = kind
         self.message = message
+        self.detail = detail
 
     def body(self) -> bytes:
         """A Status (meta/v1) as JSON, which kubectl shows as it does the API server's own."""

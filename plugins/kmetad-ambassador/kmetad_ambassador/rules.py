@@ -124,7 +124,7 @@ class Policy:
         if asked.verb in WRITING and asked.resource and not _sensitive(asked) and not writes:
             text += ", or --allow-write with all other writing"
         if reads and not writes:
-            text += "; it replaces what is allowed by default, so add --allow 'get,list,watch:*' to keep that"
+            text += "; --allow replaces what is allowed by default, so add --allow 'get,list,watch:*' to keep that"
         return text
 
     def _but(self, asked: Asked) -> str:

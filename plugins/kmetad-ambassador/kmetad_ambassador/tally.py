@@ -55,7 +55,7 @@ class Tally:
                 **_terms(asked),
                 status=refusal.status,
                 kind=refusal.kind,
-                reason=refusal.message,
+                reason=refusal.detail or refusal.message,
                 seconds=round(seconds, 6),
             )
 
