@@ -10,8 +10,11 @@ from kmetad_ambassador.asked import Asked, asked
 from kmetad_ambassador.front import Incoming
 from kmetad_ambassador.options import Options
 from kmetad_ambassador.refusal import Refusal
+from kmetad_ambassador.rules import THROUGH
 from kmetad_ambassador.target import Target, canonical
 
+SWITCHING = THROUGH | {"log"}
+"""Subresources for which the API server switches to SPDY or WebSocket."""
 _LONGEST_TOKEN = 8192
 """Bytes of a token's file that are read."""
 
@@ -52,6 +55,8 @@ class Gate:
         if self._checks:
             self._filter.check(request.method, target.path)
             self._policy.check(terms)
+            if request.protocol is not None:
+                _may_switch(terms)
         return Passed(terms, target)
 
     def _within(self, target: Target) -> Target:
@@ -62,6 +67,21 @@ class Gate:
         if not target.path.startswith(prefix):
             raise Refusal(404, "target", f"only what is below {prefix} is served here")
         return target._replace(path=target.path[len(prefix) - 1 :]) if self._strips else target
+
+
+def _may_switch(terms: Asked) -> None:
+    """What leads into something by a switch of protocol has to be known as such: an API of its own may have others.
+
+    Raises Refusal.
+    """
+    if terms.verb not in ("list", "watch", "proxy") and terms.subresource not in SWITCHING:
+        what = f"{terms.resource}/{terms.subresource}" if terms.subresource else terms.resource or terms.path
+        raise Refusal(
+            403,
+            "rule",
+            f"no switch to another protocol is allowed for {what}, but for lists, watches, and the subresources "
+            f"{', '.join(sorted(SWITCHING))}",
+        )
 
 
 class LocalToken:
