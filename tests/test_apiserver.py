@@ -454,6 +454,8 @@ def test_behaviours_end_with_the_client_or_the_server() -> None:
         behaviour.unavailable,
         behaviour.too_many_requests(3),
         behaviour.bookmark,
+        behaviour.switched(),
+        behaviour.switched_and_ended(),
         behaviour.serve,
     ]
     clients = []

@@ -11,6 +11,7 @@
         server.rotate_certificate(Authority())
         assert [request.path for request in server.requests] == [...]
 
+In Pods a few commands can be run, and ports reached (``containers``), by SPDY and by WebSocket.
 ``tests/test_apiserver.py`` holds it to the recording in ``tests/data/api``.
 """
 

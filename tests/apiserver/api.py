@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tests.apiserver import discovery, events, patches, protobuf, reviews, validation
+from tests.apiserver import discovery, events, openapi, patches, protobuf, reviews, streams, validation
 from tests.apiserver.access import Attributes, Identity
 from tests.apiserver.answers import (
     MODIFIED,
@@ -117,8 +117,12 @@ def serve(server: ApiServer, exchange: Exchange, user: Identity) -> None:
         if request.method != "GET":
             raise method_not_allowed()
         verbose = "verbose" in request.query
+        accept = request.header("Accept") or ""
+        if request.where.startswith("/openapi/"):
+            exchange.answer(openapi.document(request.where, accept))
+            return
         address = f"{server.host}:{server.port}"
-        exchange.answer(discovery.document(request.where, request.header("Accept") or "", address, verbose))
+        exchange.answer(discovery.document(request.where, accept, address, verbose))
         return
     resource = discovery.resources().get((target.group, target.version, target.plural))
     if resource is None:
@@ -153,6 +157,9 @@ class _Operation:
     def run(self) -> None:
         """Do it, and answer."""
         self._permitted()
+        if self.target.subresource in streams.SUBRESOURCES:
+            self._stream()
+            return
         self.form = negotiated(self.request.header("Accept") or "*/*")
         verb, sub = self.request.verb, self.target.subresource
         if sub == "log":
@@ -185,7 +192,7 @@ class _Operation:
         named = bool(self.target.name)
         wrong = self.request.method in ("PUT", "PATCH") and not named
         wrong |= self.request.method == "POST" and named and not self.target.subresource
-        unknown = self.target.subresource not in ("", "status", "log")
+        unknown = self.target.subresource not in ("", "status", "log", *streams.SUBRESOURCES)
         if wrong or unknown or self.request.verb not in verbs:
             raise method_not_allowed()
 
@@ -325,9 +332,19 @@ class _Operation:
                 for line in lines[sent:]:
                     self.exchange.chunk(f"{line}\n".encode())
                 sent = max(sent, len(lines))
+                if self.store.get(self.key) is None:
+                    self.exchange.end()
+                    return
                 self.exchange.wait(None, feed)
                 list(feed.take())
                 lines = self.server.logs.get((self.key.namespace, self.key.name), [])
+
+    def _stream(self) -> None:
+        target = self.target
+        # Whoever opens a WebSocket, which is a GET, needs the right to create as well (1.35 on).
+        wanted = Attributes("create", "", target.group, target.full, target.namespace, target.name)
+        self.server.rules.check(self.user, wanted)
+        streams.serve(self.server, self.exchange, self._existing(), target.subresource)
 
     # What is changed.
 

@@ -225,6 +225,31 @@ def not_chunked(exchange: Exchange) -> None:
     exchange.close()
 
 
+# What comes after a switch of protocols, for tunnels: none of these knows what is carried.
+
+
+def switched(protocol: str = "SPDY/3.1", first: bytes = b"") -> Behaviour:
+    """The switch, with these bytes right behind it, and then every byte back, until the client ends."""
+
+    def act(exchange: Exchange) -> None:
+        exchange.switch(protocol, then=first)
+        while data := exchange.receive():
+            exchange.raw(data)
+        exchange.finish()
+
+    return act
+
+
+def switched_and_ended(protocol: str = "SPDY/3.1", data: bytes = b"") -> Behaviour:
+    """The switch, these bytes, and the end, whatever the client says."""
+
+    def act(exchange: Exchange) -> None:
+        exchange.switch(protocol, then=data)
+        exchange.finish()
+
+    return act
+
+
 # What happens to watches: before the first event, or while they are open.
 
 

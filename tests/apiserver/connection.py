@@ -47,10 +47,18 @@ class Request:
     verb: str = ""  # as rules say it: get, list, watch, create, update, patch, delete
     resource: str = ""  # with its subresource: pods/status; empty for another path
     query: dict[str, str] = field(default_factory=dict)
+    raw: bytes = b""  # every byte of it, head and body, with the framing of chunks
+    switched: str = ""  # the protocol, if it was switched: SPDY/3.1 or websocket
+    after: bytearray = field(default_factory=bytearray)  # every byte that came after the switch
 
     def header(self, name: str) -> str | None:
         """The first header of a name."""
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
+
+    def headers_of(self, name: str) -> list[str]:
+        """The values of all headers of a name, also where one holds several."""
+        found = [value for key, value in self.headers if key.lower() == name.lower()]
+        return [part.strip() for value in found for part in value.split(",")]
 
     @property
     def where(self) -> str:
@@ -71,6 +79,7 @@ class Connection:
         self.socket = sock
         self.number = number
         self._read = b""
+        self._taken = bytearray()
 
     @property
     def certificate(self) -> Any:
@@ -108,6 +117,39 @@ class Connection:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
 
+    def receive(self, *others: Any) -> bytes | None:
+        """What comes next after a switch; b"" once nothing will, and None if another is readable.
+
+        Raises Gone as soon as the server is being closed.
+        """
+        if self._read:
+            data, self._read = self._read, b""
+            return data
+        if not (isinstance(self.socket, ssl.SSLSocket) and self.socket.pending()):
+            found = _readable(None, self.server.closing, self.socket, *others)
+            if self.server.closing.fileno() in found:
+                raise Gone
+            if self.socket.fileno() not in found:
+                return None
+        return self.socket.recv(65536)
+
+    def finish(self) -> None:
+        """Say that nothing more is sent, and wait for the client to say so, too.
+
+        If it were closed at once, what the client still sends would make the kernel cut off what
+        is on its way to it.
+        """
+        try:
+            if isinstance(self.socket, ssl.SSLSocket):
+                self.socket.setblocking(False)  # say it without waiting for an answer
+                self.socket.unwrap()
+        except (OSError, ValueError):
+            pass
+        self.socket.setblocking(True)
+        socket.socket.shutdown(self.socket, socket.SHUT_WR)
+        while socket.socket.recv(self.socket, 65536):
+            pass
+
     def close(self) -> None:
         """Close it in order."""
         try:
@@ -129,16 +171,30 @@ class Connection:
             if not self._more():
                 raise Gone
         data, self._read = self._read[:size], self._read[size:]
+        self._taken += data
         return data
 
     def _line(self) -> bytes:
         while b"\r\n" not in self._read:
             if not self._more():
                 raise Gone
-        line, _, self._read = self._read.partition(b"\r\n")
+        line, end, self._read = self._read.partition(b"\r\n")
+        self._taken += line + end
         return line
 
     def _request(self) -> Request | None:
+        self._taken.clear()
+        request = None
+        try:
+            request = self._next()
+        finally:
+            if request is not None:
+                request.raw = bytes(self._taken)
+            elif self._taken or self._read:
+                self.server.unfinished.append(bytes(self._taken) + self._read)
+        return request
+
+    def _next(self) -> Request | None:
         while b"\r\n\r\n" not in self._read:
             if not self._more():
                 return None
@@ -246,18 +302,33 @@ class Exchange:
         Raises Gone as soon as the client has closed the connection (or said something out of
         turn, which ends an answer as well), or the server is being closed.
         """
-        poll = select.poll()
-        closing = self.server.closing.fileno()
-        mine = self.connection.socket.fileno()
-        for descriptor in (closing, mine, *(each.fileno() for each in readable)):
-            poll.register(descriptor, select.POLLIN)
-        found = {
-            descriptor for descriptor, _ in poll.poll(None if seconds is None else max(0, seconds * 1000))
-        }
-        if closing in found or mine in found:
+        closing, mine = self.server.closing, self.connection.socket
+        found = _readable(seconds, closing, mine, *readable)
+        if closing.fileno() in found or mine.fileno() in found:
             self.reusable = False
             raise Gone
         return bool(found)
+
+    def switch(self, protocol: str, headers: Headers = (), then: bytes = b"") -> None:
+        """Say that another protocol follows, of which ``then`` is the beginning.
+
+        From now on there are ``raw``, ``receive`` and ``finish``.
+        """
+        self.started, self.reusable = True, False
+        self.server.note_switch(self.request, protocol)
+        self.raw(head(101, [("Connection", "Upgrade"), ("Upgrade", protocol), *headers]) + then)
+
+    def receive(self, *others: Any) -> bytes | None:
+        """What the client says after a switch; b"" once it has gone, and None if another is readable."""
+        data = self.connection.receive(*others)
+        if data:
+            self.server.note_received(self.request, data)
+        return data
+
+    def finish(self) -> None:
+        """End what follows a switch, and wait until the client has gone."""
+        self.ended = True
+        self.connection.finish()
 
     def hang(self) -> None:
         """Say nothing more, until the client goes or the server is closed."""
@@ -281,6 +352,14 @@ class Exchange:
         else:
             last.append(("Content-Length", str(length)))
         return [*sorted(given.items()), *last]
+
+
+def _readable(seconds: float | None, *files: Any) -> set[int]:
+    """Of which files something can be read, or has come to its end, as soon as there is one."""
+    poll = select.poll()
+    for each in files:
+        poll.register(each.fileno(), select.POLLIN)
+    return {descriptor for descriptor, _ in poll.poll(None if seconds is None else max(0, seconds * 1000))}
 
 
 def head(status: int, headers: Headers) -> bytes:

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from types import TracebackType
 from typing import Any
 
-from tests.apiserver import api, behaviour, discovery
+from tests.apiserver import api, behaviour, containers, discovery
 from tests.apiserver.access import (
     NOBODY,
     Identity,
@@ -92,8 +92,11 @@ class ApiServer:
         self.rules = Rules()
         self.uid = uid_of("flowschema")
         self.requests: list[Request] = []
+        self.unfinished: list[bytes] = []  # what came of requests that weren't whole, or none at all
         self.failed_handshakes: list[str] = []
         self.logs: dict[tuple[str, str], list[str]] = {}
+        self.files: dict[tuple[str, str], dict[str, bytes]] = {}  # in Pods, by their paths
+        self.ports: dict[int, bytes | None] = {80: containers.PAGE}  # None refuses; all others echo
         self.closing = Feed()
         self.host = "127.0.0.1"
         self._changed = threading.Condition()
@@ -231,6 +234,12 @@ class ApiServer:
                 raise AssertionError(f"{matcher!r} came {len(found())} times, not {times}: {came}")
             return found()[times - 1]
 
+    def wait_until(self, so: Callable[[], bool], timeout: float = DEADLINE) -> None:
+        """Wait until something is so; that is looked at whenever something has come, or a connection gone."""
+        with self._changed:
+            if not self._changed.wait_for(so, timeout):
+                raise AssertionError("it has not come to this")
+
     def hang_up(self) -> None:
         """Cut all connections that there are."""
         with self._changed:
@@ -362,6 +371,18 @@ class ApiServer:
             script.act(exchange)
         else:
             self.serve(exchange)
+
+    def note_switch(self, request: Request, protocol: str) -> None:
+        """From now on a request's connection has another protocol."""
+        with self._changed:
+            request.switched = protocol
+            self._changed.notify_all()
+
+    def note_received(self, request: Request, data: bytes) -> None:
+        """This came after a switch."""
+        with self._changed:
+            request.after += data
+            self._changed.notify_all()
 
     def serve(self, exchange: Exchange) -> None:
         """Answer a request."""
