@@ -123,10 +123,14 @@ class Running:
         code = self._process.poll()
         return None if code is None else f"ended with {code}: {self.last_words()}"
 
+    def said(self) -> str:
+        """All that it has printed so far."""
+        with open(self._output, errors="replace") as file:
+            return file.read()
+
     def last_words(self) -> str:
         """The end of what it printed."""
-        with open(self._output, errors="replace") as file:
-            lines = file.read().strip().splitlines()
+        lines = self.said().strip().splitlines()
         return lines[-1][-300:] if lines else "(no output)"
 
     def stop(self) -> None:

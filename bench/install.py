@@ -29,14 +29,32 @@ def install(directory: str) -> Installed:
     """
     home = os.path.join(directory, "clean")
     python = os.path.join(home, "bin", "python")
-    quiet = ("--quiet", "--disable-pip-version-check", "--no-input")
     try:
         venv.create(home, with_pip=True)
-        subprocess.run(
-            [python, "-m", "pip", "install", *quiet, ROOT], check=True, capture_output=True, text=True
-        )
+        _pip(python, ROOT)
     except subprocess.CalledProcessError as failed:
-        said = str(failed.stderr or failed.stdout or failed).strip().splitlines()
-        beside = os.path.join(os.path.dirname(sys.executable), "kmetad")
-        return Installed(beside, sys.executable, said[-1] if said else "pip failed")
+        return _own(failed)
     return Installed(os.path.join(home, "bin", "kmetad"), python)
+
+
+def with_plugin(installed: Installed, name: str) -> Installed:
+    """The same with one of the plugins of ``plugins/``, or the bench's own if that can't be fetched."""
+    if installed.fault is None:
+        try:
+            _pip(installed.python, os.path.join(ROOT, "plugins", name))
+        except subprocess.CalledProcessError as failed:
+            return _own(failed)
+    return installed
+
+
+def _pip(python: str, project: str) -> None:
+    quiet = ("--quiet", "--disable-pip-version-check", "--no-input")
+    subprocess.run(
+        [python, "-m", "pip", "install", *quiet, project], check=True, capture_output=True, text=True
+    )
+
+
+def _own(failed: subprocess.CalledProcessError) -> Installed:
+    said = str(failed.stderr or failed.stdout or failed).strip().splitlines()
+    beside = os.path.join(os.path.dirname(sys.executable), "kmetad")
+    return Installed(beside, sys.executable, said[-1] if said else "pip failed")

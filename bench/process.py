@@ -17,6 +17,8 @@ class Footprint:
     """Megabytes (2**20) that each alone has written to: what a container is charged for."""
     pss: float
     """Megabytes of all that it maps, shared pages divided by their users."""
+    rss: float
+    """Megabytes of all that it maps, shared pages counted whole."""
     threads: int
     inotify: int
     """Open inotify descriptors."""
@@ -27,6 +29,7 @@ class Footprint:
         return Footprint(
             self.private_dirty + other.private_dirty,
             self.pss + other.pss,
+            self.rss + other.rss,
             self.threads + other.threads,
             self.inotify + other.inotify,
             self.watches + other.watches,
@@ -76,6 +79,7 @@ def footprint(pid: int) -> Footprint:
     return Footprint(
         private_dirty=kilobytes["Private_Dirty:"] / 1024,
         pss=kilobytes["Pss:"] / 1024,
+        rss=kilobytes["Rss:"] / 1024,
         threads=len(os.listdir(f"/proc/{pid}/task")),
         inotify=len(descriptors),
         watches=watches,

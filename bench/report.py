@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 
+from bench import proxy
 from bench.calls import BARE, CALLS, MEMORY, Calls
 from bench.contenders import KMETAD, OBSERVER
 from bench.idle import Idle
@@ -12,6 +13,7 @@ from bench.install import Installed
 from bench.latency import Figures, Scenario, yardstick
 from bench.lines import CAT, JQ, LINES, MAWK, SED, STDERR, Lines
 from bench.lines import KMETAD as TAGGER
+from bench.proxy import Proxied
 from bench.start import PASS, Start
 from bench.start import yardstick as yardstick_of_starts
 
@@ -137,6 +139,105 @@ def calls_table(calls: Calls) -> str:
     return _table("GET of a Pod over TLS, on a connection that is kept", rows) + said
 
 
+def proxy_tables(proxied: Sequence[Proxied], kubectl: str) -> str:
+    """Requests through each way, a line each number of connections; watch events; memory."""
+    whose = f"; kubectl {kubectl}" if kubectl else ""
+    tables = (
+        _table(f"GET of a Pod through a proxy, TLS behind it{whose}", _requests(proxied)),
+        _table(f"A watch event through a proxy, {proxy.WATCHES} watches open", _events(proxied)),
+        _table("Memory of a proxy", _memory(proxied)),
+    )
+    return "\n".join(tables)
+
+
+def _requests(proxied: Sequence[Proxied]) -> Iterable[Sequence[str]]:
+    yield "", "connections", "requests/s", "x kubectl", "quartiles", "p50 µs", "over direct", "p99 µs"
+    direct, kubectl = proxy.named(proxied, proxy.DIRECT), proxy.named(proxied, proxy.KUBECTL)
+    failed: set[str] = set()
+    for connections in proxy.CONNECTIONS:
+        for one in proxied:
+            if not one.loads.get(connections):
+                if one.name not in failed:
+                    yield one.name, one.fault or one.requests_fault or "—", *[""] * 6
+                failed.add(one.name)
+                continue
+            ratios = one.ratios(connections, kubectl)
+            yield (
+                one.name,
+                str(connections),
+                _number(one.median(connections, lambda run: run.a_second), 0),
+                _number(_median(ratios), 2),
+                _quartiles(ratios),
+                _number(one.median(connections, lambda run: run.p50), 0),
+                _number(_median(one.added(connections, direct)), 0),
+                _number(one.median(connections, lambda run: run.p99), 0),
+            )
+
+
+def _events(proxied: Sequence[Proxied]) -> Iterable[Sequence[str]]:
+    yield "", "events", "p50 µs", "over direct", "p99 µs", "to all: events", "p50 µs", "p99 µs"
+    direct = proxy.named(proxied, proxy.DIRECT)
+    for one in proxied:
+        if not one.singles:
+            yield one.name, one.fault or "—", *[""] * 6
+            continue
+        singles, bursts = sum(one.singles, []), sum(one.bursts, [])
+        yield (
+            one.name,
+            str(len(singles)),
+            _number(statistics.median(singles), 0),
+            _number(_median(one.waits(direct)), 0),
+            _number(_p99(singles), 0),
+            str(len(bursts)),
+            _number(statistics.median(bursts), 0),
+            _number(_p99(bursts), 0),
+        )
+
+
+def _memory(proxied: Sequence[Proxied]) -> Iterable[Sequence[str]]:
+    yield "", "", "Private_Dirty MB", "PSS MB", "RSS MB", "threads"
+    for one in proxied:
+        for moment, held in one.memory.items():
+            megabytes = (f"{value:.1f}" for value in (held.private_dirty, held.pss, held.rss))
+            yield one.name, moment, *megabytes, str(held.threads)
+
+
+def _of_proxies(proxied: Sequence[Proxied]) -> Iterable[tuple[str, str, str]]:
+    direct, kubectl = proxy.named(proxied, proxy.DIRECT), proxy.named(proxied, proxy.KUBECTL)
+    ours = proxy.named(proxied, proxy.KMETAD)
+    added = _median(ours.added(proxy.ADDED_AT, direct))
+    name = f"a request's p50 ≤ {proxy.ADDED:g} µs over direct, {proxy.ADDED_AT} connections; {ours.name}"
+    yield _at_most(name, added, proxy.ADDED)
+    for connections in proxy.CONNECTIONS:
+        ratio = _median(ours.ratios(connections, kubectl))
+        name = f"requests/s ≥ {proxy.RATIO} x kubectl proxy, {_count(connections, 'connection')}; {ours.name}"
+        if ratio is None:
+            yield name, "—", "not measured"
+        else:
+            yield name, f"{ratio:.2f}", _verdict(ratio >= proxy.RATIO)
+    name = f"a watch event's p50 ≤ {proxy.EVENT:g} µs; {ours.name}"
+    yield _at_most(name, _median(sum(ours.singles, [])), proxy.EVENT)
+    for moment in (proxy.REST, proxy.WATCHING, proxy.LOADED):
+        for what in ("private_dirty", "rss"):
+            label = {"private_dirty": "Private_Dirty", "rss": "RSS"}[what]
+            name = f"no more {label} than kubectl proxy, {moment}; {ours.name}"
+            if moment not in ours.memory or moment not in kubectl.memory:
+                yield name, "—", "not measured"
+                continue
+            held, theirs = (getattr(one.memory[moment], what) for one in (ours, kubectl))
+            yield name, f"{held:.1f} against {theirs:.1f} MB", _verdict(held <= theirs)
+
+
+def _at_most(name: str, microseconds: float | None, limit: float) -> tuple[str, str, str]:
+    if microseconds is None:
+        return name, "—", "not measured"
+    return name, f"{microseconds:,.0f} µs", _verdict(microseconds <= limit)
+
+
+def _p99(values: Sequence[float]) -> float:
+    return sorted(values)[int(len(values) * 0.99)]
+
+
 def _of_lines(lines: Lines) -> Iterable[tuple[str, str, str]]:
     for kind, name, least, stretch in OF_LINES:
         ratio = _median(lines.of(kind, TAGGER).ratios(lines.of(kind, name)))
@@ -148,6 +249,13 @@ def _of_lines(lines: Lines) -> Iterable[tuple[str, str, str]]:
     yield f"one line ≤ {WAIT:g} µs over cat; {TAGGER}", f"{over:.0f} µs", _verdict(over <= WAIT)
 
 
+def _of_calls(calls: Calls) -> tuple[str, str, str]:
+    name = f"calls to the API server cost ≤ {MEMORY:g} MB beside the daemon"
+    if calls.cost is None:
+        return name, calls.fault or "—", "not measured"
+    return name, f"{calls.cost:.1f} MB", _verdict(calls.cost <= MEMORY)
+
+
 def _median(values: Sequence[float]) -> float | None:
     return statistics.median(values) if values else None
 
@@ -156,10 +264,11 @@ def targets(
     latencies: Sequence[tuple[Scenario, Sequence[Figures]]],
     starts: Sequence[Start],
     idles: Sequence[Idle],
-    lines: Lines,
-    calls: Calls,
+    lines: Lines | None,
+    calls: Calls | None,
+    proxied: Sequence[Proxied],
 ) -> str:
-    """Each target with what was measured and whether it holds."""
+    """Each target of what was measured, with what that is and whether it holds."""
     rows = [("target", "measured", "")]
     for scenario, figures in latencies:
         where = f"{_count(scenario.volumes, 'volume')}, {_count(scenario.files, 'file')}"
@@ -207,13 +316,12 @@ def targets(
             held_mb = f"{held.private_dirty:.1f} MB"
             name = f"Private_Dirty ≤ {idle.megabytes:g} MB; {where}"
             rows.append((name, held_mb, _verdict(held.private_dirty <= idle.megabytes)))
-    rows += _of_lines(lines)
-    name = f"calls to the API server cost ≤ {MEMORY:g} MB beside the daemon"
-    cost = calls.cost
-    measured = (
-        (calls.fault or "—", "not measured") if cost is None else (f"{cost:.1f} MB", _verdict(cost <= MEMORY))
-    )
-    rows.append((name, *measured))
+    if lines is not None:
+        rows += _of_lines(lines)
+    if calls is not None:
+        rows.append(_of_calls(calls))
+    if proxied:
+        rows += _of_proxies(proxied)
     return _table("Targets", rows)
 
 
@@ -224,7 +332,8 @@ def _threads_with_fewest_volumes(idle: Idle, idles: Sequence[Idle]) -> int | Non
     return fewest.footprint.threads if fewest is not None and fewest.footprint is not None else None
 
 
-def _table(title: str, rows: Sequence[Sequence[str]]) -> str:
+def _table(title: str, found: Iterable[Sequence[str]]) -> str:
+    rows = list(found)
     # A row whose last cell is empty tells of a fault, at length; that mustn't widen a column.
     regular = [row for row in rows if row is rows[0] or row[-1]]
     widths = [max(len(row[n]) for row in regular) for n in range(len(rows[0]))]

@@ -255,6 +255,7 @@ import sys
 from importlib import metadata
 found = metadata.entry_points
 metadata.entry_points = lambda **of: [p for p in found(**of) if p.name != "proxy"]
+sys.modules["kmetad_ambassador"] = None
 from kmetad._cli.main import main
 sys.exit(main(sys.argv[1:]))
 """

@@ -99,12 +99,14 @@ def _brought() -> dict[str, str]:
 
 def _dispatch_brought(name: str, argv: list[str]) -> int:
     """Call a command that a plugin brings."""
-    from kmetad._cli.brought import KNOWN, brought, find
+    from kmetad._cli.brought import KNOWN, brought, find, known
 
-    there = brought()
-    command = find(name, there)
+    command = known(name)
     if command is None:
-        return _no_command(name, [*COMMANDS, *KNOWN, *(other.name for other in there)])
+        there = brought()
+        command = find(name, there)
+        if command is None:
+            return _no_command(name, [*COMMANDS, *KNOWN, *(other.name for other in there)])
     module = command.load()
     parser = _Parser(
         prog=f"kmetad {name}",

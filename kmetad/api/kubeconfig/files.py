@@ -60,7 +60,10 @@ class Entry:
         return os.path.join(os.path.dirname(os.path.abspath(self.file)), value) if value else ""
 
     def content(self, key: str, what: str) -> bytes:
-        """What ``key-data`` holds in base64, else the file that ``key`` names; empty where there is neither."""
+        """What ``key-data`` holds in base64, else the file that ``key`` names; empty where there is neither.
+
+        A file that is empty, as one that is just being written, isn't the same as none. Raises CredentialsError.
+        """
         data, path = self.text(f"{key}-data"), self.path(key)
         if data:
             from base64 import b64decode
@@ -69,7 +72,12 @@ class Entry:
                 return b64decode("".join(data.split()), validate=True)
             except ValueError:  # it holds what it failed at
                 raise CredentialsError(f"{self}: {key}-data isn't base64") from None
-        return read(path, f"{self}: {what}") if path else b""
+        if not path:
+            return b""
+        found = read(path, f"{self}: {what}")
+        if not found.strip():
+            raise CredentialsError(f"{self}: {what}, {path}, is empty")
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from kmetad_ambassador.back import Back
 from kmetad_ambassador.front import Front, Incoming
-from kmetad_ambassador.headers import Headers, answer_lines, noted
+from kmetad_ambassador.headers import Headers, answer_lines, noted, tokens
 
 How = Literal["complete", "unauthorized", "switched", "stale", "broken", "gone", "ended"]
 """
@@ -25,7 +25,11 @@ _FRAMING = (b"connection", b"content-length", b"transfer-encoding", b"upgrade")
 
 
 class Answer:
-    """The answer to one try of a request. ``close``: whether the client's connection is to be closed after it."""
+    """The answer to one try of a request.
+
+    ``repeatable``: the request is there whole, and can be sent again. ``may_renew``: with another token, after a 401.
+    ``close``: whether the client's connection is to be closed after it.
+    """
 
     def __init__(
         self,
@@ -34,6 +38,7 @@ class Answer:
         back: Back,
         protocol: bytes | None,
         *,
+        repeatable: bool,
         may_renew: bool,
         close: Callable[[], bool],
     ) -> None:
@@ -52,10 +57,11 @@ class Answer:
         self._request = request
         self._back = back
         self._protocol = protocol
+        self._repeatable = repeatable and request.method in _SAFE
         self._may_renew = may_renew
         self._close = close
         self._out: list[bytes] = []
-        self._held = self._chunked = False
+        self._held = self._chunked = self._endless = False
         self._between_events = True
         self._stopped = self._ending = False
 
@@ -67,10 +73,11 @@ class Answer:
     def end_early(self) -> None:
         """End it in order between two lines, now or after the next one: a watch between two events."""
         self._ending = True
-        if self._chunked and self.begun and self._between_events and not self.done.done():
+        if self._endless and self.begun and self._between_events and not self.done.done():
             self._stop("ended")
             self.last = True
-            self._front.write(b"0\r\n\r\n")
+            if self._chunked:
+                self._front.write(b"0\r\n\r\n")
 
     # -- what the server says ------------------------------------------------------------
 
@@ -78,7 +85,7 @@ class Answer:
         """Its head."""
         framing = noted(headers, _FRAMING)
         upgrade = framing.get(b"upgrade", b"")
-        if status == _SWITCHED and (self._protocol is None or upgrade.lower() != self._protocol.lower()):
+        if status == _SWITCHED and not self._asked_for(upgrade, framing.get(b"connection", b"")):
             self.fault = "it switched to a protocol that nobody had asked for"
             self._stop("broken")
             return
@@ -96,6 +103,7 @@ class Answer:
         bodiless = status in _NO_BODY or self._request.method == "HEAD"
         if not bodiless and b"content-length" not in framing:
             # HTTP/1.0 knows no chunks: there the body ends with the connection.
+            self._endless = True
             self._chunked = self._request.version != "1.0"
             self.last = not self._chunked
             if self._chunked:
@@ -105,6 +113,12 @@ class Answer:
             self.last = True
             self._out.append(b"Connection: close\r\n")
         self._out.append(b"\r\n")
+
+    def _asked_for(self, upgrade: bytes, connection: bytes) -> bool:
+        protocol = self._protocol
+        return (
+            protocol is not None and upgrade.lower() == protocol.lower() and b"upgrade" in tokens(connection)
+        )
 
     def body(self, data: bytes) -> None:
         """A piece of its body."""
@@ -137,7 +151,7 @@ class Answer:
     def broken(self, fault: str) -> None:
         """The connection to the server broke."""
         self.fault = fault
-        unseen = self._back.used and not self._back.said and self._request.method in _SAFE
+        unseen = self._back.used and not self._back.said and self._repeatable
         self._held = False
         self._pass_on()
         self._finish("stale" if unseen else "broken")

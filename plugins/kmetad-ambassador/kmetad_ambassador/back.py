@@ -7,7 +7,7 @@ import socket
 import ssl
 from typing import Protocol
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from kmetad_ambassador.connect import Connector
 from kmetad_ambassador.headers import Headers
@@ -26,7 +26,7 @@ class Answering(Protocol):
     """Who gets an answer, bit by bit."""
 
     def head(self, status: int, reason: bytes, headers: Headers) -> None:
-        """Its status and headers, names in lower case. 1xx isn't told, 101 aside."""
+        """Its status and headers. 1xx isn't told, 101 aside."""
 
     def body(self, data: bytes) -> None:
         """A piece of its body."""
@@ -88,12 +88,15 @@ class Back:
         self._pool.gone(self)
         self.line.close()
 
-    def close_when_written(self) -> None:
-        """Close it when all is written that is to be."""
+    def close_when_written(self, seconds: float) -> None:
+        """Close it when all is written that is to be, or after so many seconds."""
         self._answering = None
-        self._pool.gone(self)
         self.line.receiver = self
         self.line.close_when_written()
+        if self.line.closed:
+            self._pool.gone(self)
+        else:
+            asyncio.get_running_loop().call_later(seconds, self.close)
 
     # -- what the line tells -------------------------------------------------------------
 
@@ -118,6 +121,9 @@ class Back:
         except HttpParserUpgrade as switched:
             self.rest = data[switched.args[0] :]
         except HttpParserError as error:
+            raised = error.__context__
+            if isinstance(error, HttpParserCallbackError) and not isinstance(raised, HttpParserError):
+                raise (raised or error) from None
             if not self._complete:
                 self._break(f"what it answered is no HTTP ({error.__context__ or error})")
                 return
@@ -159,7 +165,7 @@ class Back:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One of them."""
-        self._headers.append((name.lower(), value))
+        self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Its head has come."""
@@ -191,7 +197,7 @@ class Back:
     @property
     def _until_end(self) -> bool:
         """Whether the body ends where the connection does (RFC 9112, 6.3)."""
-        names = {name for name, _ in self._headers}
+        names = {name.lower() for name, _ in self._headers}
         return not names & {b"content-length", b"transfer-encoding"}
 
     def _finish(self) -> None:
@@ -199,6 +205,7 @@ class Back:
         assert answering is not None
         self._status = self._size = 0
         self._switched = status == _SWITCHED
+        answering.end()
         if not self._switched:
             good = self._keep and self._asked and not self.line.closed
             if self._to_head:
@@ -209,7 +216,6 @@ class Back:
                 self._pool.put(self)
             else:
                 self.close()
-        answering.end()
 
     def _break(self, fault: str) -> None:
         answering = self._answering

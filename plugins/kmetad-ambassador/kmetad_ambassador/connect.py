@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from kmetad.api import NoServer, Server
+from kmetad_ambassador.aside import aside
 from kmetad_ambassador.refusal import Refusal
 
 SECONDS = 5.0
@@ -17,6 +18,11 @@ SECONDS = 5.0
 
 _PROBES = 3
 """Keep-alive probes that may stay without an answer."""
+_OTHER_NAMES, _NOT_NOW = (62, 64), (9, 10)
+"""
+X509_V_ERR_HOSTNAME_MISMATCH and _IP_ADDRESS_MISMATCH; _CERT_NOT_YET_VALID and _CERT_HAS_EXPIRED (openssl's
+x509_vfy.h).
+"""
 _LONGEST = 16384
 """Bytes of what an HTTP proxy may answer."""
 
@@ -82,8 +88,7 @@ class Connector:
         """Its certificate can't be verified, and no other CA is known."""
         return self._refused(
             502,
-            f"its certificate can't be verified ({error.verify_message}), so nothing was sent; "
-            "is the CA that of this cluster? `kmetad api cluster-info` says more",
+            f"its certificate can't be verified ({error.verify_message}), so nothing was sent; {_hint(error)}",
         )
 
     def _refused(self, status: int, why: str) -> Refusal:
@@ -95,7 +100,7 @@ class Connector:
         host, port = at.hostname or "", at.port or (443 if at.scheme == "https" else 80)
         end = loop.time() + SECONDS
         fault: OSError | None = None
-        found = await _resolve(loop, host, port)
+        found = await _resolve(host, port)
         for number, (family, kind, protocol, _, address) in enumerate(found):
             sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
             try:
@@ -162,6 +167,14 @@ class Connector:
             raise
 
 
+def _hint(error: ssl.SSLCertVerificationError) -> str:
+    if error.verify_code in _OTHER_NAMES:
+        return "it is for another name: in a Pod use $KUBERNETES_SERVICE_HOST; a kubeconfig can have tls-server-name"
+    if error.verify_code in _NOT_NOW:
+        return "it has to be renewed, or the clock of this machine is wrong"
+    return "is the CA that of this cluster? `kmetad api cluster-info` says more"
+
+
 def _check_name(name: str) -> None:
     """Raises NoServer for what neither DNS nor TLS takes for one."""
     try:
@@ -173,11 +186,11 @@ def _check_name(name: str) -> None:
 _Addresses = list[tuple[int, int, int, str, tuple[Any, ...]]]
 
 
-async def _resolve(loop: asyncio.AbstractEventLoop, host: str, port: int) -> _Addresses:
+async def _resolve(host: str, port: int) -> _Addresses:
     try:  # an address is its own, and needs no thread
         return [*socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)]
     except socket.gaierror:
-        return [*await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+        return [*await aside(socket.getaddrinfo, host, port, 0, socket.SOCK_STREAM)]
 
 
 async def _ready(sock: socket.socket, *, to_write: bool) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from kmetad.api import CredentialsError
 from kmetad_ambassador.answer import Answer, How
 from kmetad_ambassador.back import Back, Pool
-from kmetad_ambassador.front import Front, Incoming
+from kmetad_ambassador.front import LINGER, Front, Incoming
 from kmetad_ambassador.headers import request_lines
 from kmetad_ambassador.identity import Hidden, Identity, Now
 from kmetad_ambassador.refusal import Refusal
@@ -39,6 +39,7 @@ class Exchange:
         self._request = request
         self._close = close
         self._protocol = request.protocol
+        self._ending = False
         self._first = b"%s %s HTTP/1.1\r\nHost: %s\r\n" % (request.method.encode("ascii"), target, host)
         self._host = host.decode("ascii")
         self._lines = b"".join(request_lines(request.headers, request.noted.get(b"connection", b"")))
@@ -54,6 +55,12 @@ class Exchange:
         return (0 if self.answer is None else self.answer.sent) + (
             0 if self.tunnel is None else self.tunnel.sent
         )
+
+    def end_early(self) -> None:
+        """End the answer in order where it has no end of its own: a watch between two events."""
+        self._ending = True
+        if self.answer is not None:
+            self.answer.end_early()
 
     async def run(self, identity: Identity, pool: Pool) -> bool:
         """To its end; whether the client's connection may have another request.
@@ -71,8 +78,16 @@ class Exchange:
             except CredentialsError as error:
                 raise _no_credentials(error) from None
             answer = self.answer = Answer(
-                self._front, self._request, back, self._protocol, may_renew=may_renew, close=self._close
+                self._front,
+                self._request,
+                back,
+                self._protocol,
+                repeatable=whole is not None,
+                may_renew=may_renew,
+                close=self._close,
             )
+            if self._ending:
+                answer.end_early()
             sent_at = loop.time()
             how = await self._once(back, answer, now, whole)
             if how == "unauthorized":
@@ -183,7 +198,7 @@ class Exchange:
         finally:
             self.came += self.tunnel.came
             front.line.receiver = front
-            back.close_when_written()
+            back.close_when_written(LINGER)
             front.close()
 
 

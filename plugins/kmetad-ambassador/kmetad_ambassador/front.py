@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from kmetad_ambassador.headers import Headers, noted, tokens
 from kmetad_ambassador.line import HIGH, Line
@@ -20,6 +20,8 @@ HEAD_SECONDS = 10.0
 LINGER = 1.0
 """Seconds for which a client may go on sending what nobody reads, after an answer that is the last."""
 
+_LINE = 32
+"""What a request's first line has beside the target, at most, and the line that ends a head."""
 _CHUNK = 8
 """Bytes that a byte of a body in chunks may take."""
 
@@ -65,6 +67,7 @@ class Incoming:
         self.version = version
         self.headers = headers
         self.noted = noted(headers, _NOTED)
+        switches = switches and version == "1.1"  # RFC 9110, 7.8
         self.protocol = PROTOCOLS.get(self.noted.get(b"upgrade", b"").lower()) if switches else None
         """Which other protocol is asked for; nothing behind the head has been read as HTTP then."""
         self.keep_alive = True
@@ -140,7 +143,8 @@ class Front:
         self._size = 0
         self._switching = False
         self._waiter: asyncio.Future[None] | None = None
-        self._expires = loop.time() + idle
+        self._since = loop.time()
+        self._expires = self._since + idle
         self._timer: asyncio.TimerHandle | None = loop.call_later(idle, self._check)
         self._late = self._leaving = False
         self._stall: asyncio.TimerHandle | None = None
@@ -148,14 +152,15 @@ class Front:
 
     @property
     def idle_since(self) -> float | None:
-        """When it will have been idle for too long, by the loop's clock; None while a request is under way."""
-        return None if self._busy else self._expires
+        """Since when it has asked for nothing, by the loop's clock; None while a request is under way."""
+        return None if self._busy else self._since
 
     async def next(self) -> Incoming | None:
         """The next request; None when there will be none. Raises Refusal for what is no request."""
         while self.line.waiting >= HIGH and not self.gone:
             await self._wait()  # who asks and doesn't read the answers
         self._busy = False
+        self._since = self._loop.time()
         self._expect(HEAD_SECONDS if self._in_head else self._idle)
         while not self._waiting:
             if self._fault is not None:
@@ -169,6 +174,7 @@ class Front:
             await self._wait()
         self._busy = True
         self._calm()
+        self._late = False  # it has come in the last moment
         request = self._waiting.popleft()
         self._read_on()
         return request
@@ -191,6 +197,8 @@ class Front:
             self._expect(self._idle)
             await self._wait()
             self._calm()
+            if of.pieces:
+                self._late = False  # likewise
         if len(of.pieces) == 1:
             piece = of.pieces.popleft()
         else:
@@ -330,20 +338,24 @@ class Front:
         return sum(map(len, self._arriving.pieces)) if self._arriving is not None else 0
 
     def _feed(self, data: bytes) -> None:
+        while data:
+            data = self._parse(data)
+
+    def _parse(self, data: bytes) -> bytes:
+        """Answers what is to be parsed anew."""
         heads, in_body = self._heads if self._in_head else 0, self._arriving
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as switch:
-            self._switch(data[switch.args[0] :])
-            return
+            return self._switch(data[switch.args[0] :])
         except HttpParserError as error:
             self._refuse(error)
-            return
+            return b""
         if self._in_head:
             if heads == self._heads:
                 # Of a header that doesn't end the parser tells nothing.
                 self._raw += len(data)
-                if self._raw > self._max_head:
+                if self._raw > self._max_head + _LINE:
                     self._fault = self._too_long()
             elif not self._busy:
                 self._expect(HEAD_SECONDS)
@@ -352,22 +364,25 @@ class Front:
             self._raw += len(data)
             if self._raw > self._max_head + _CHUNK * in_body.size:
                 self._fault = in_body.fault = Refusal(400, "request", "too little of the body is content")
+        return b""
 
-    def _switch(self, rest: bytes) -> None:
+    def _switch(self, rest: bytes) -> bytes:
         """The parser stops behind a request for another protocol. One that isn't known is ignored (RFC 9110, 7.8)."""
         request = self._waiting[-1]
         if request.protocol is not None or b"upgrade" not in request.noted:  # which is CONNECT
             self._switching = True
             self.rest = rest
-            return
+            return b""
         self._waiting.pop()
         self._parser = HttpRequestParser(self)
         lines = [b"%s: %s\r\n" % each for each in request.headers if each[0] != b"upgrade"]
         first = f"{request.method} ".encode() + request.target + f" HTTP/{request.version}\r\n".encode()
-        self._feed(b"".join((first, *lines, b"\r\n", rest)))
+        return b"".join((first, *lines, b"\r\n", rest))
 
     def _refuse(self, error: HttpParserError) -> None:
         fault = error.__context__
+        if isinstance(error, HttpParserCallbackError) and not isinstance(fault, Refusal):
+            raise fault or error
         if not isinstance(fault, Refusal):
             fault = Refusal(400, "request", f"this is no HTTP/1.1 as RFC 9112 has it: {error}")
         if self._arriving is not None:

@@ -21,7 +21,7 @@ _LONGEST_TOKEN = 8192
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """A request that may be sent on."""
+    """A request, as it may be sent on."""
 
     asked: Asked
     target: Target
@@ -40,8 +40,8 @@ class Gate:
         self._strips = self._prefix != "/" and not self._prefix.startswith("/api")
         self._token = None if options.token_file is None else LocalToken(options.token_file)
 
-    def check(self, request: Incoming) -> Passed:
-        """Raises Refusal for whatever isn't allowed."""
+    def read(self, request: Incoming) -> Passed:
+        """What it asks for. Raises Refusal for whom nothing is told, and for what can't be understood."""
         if request.fault is not None:
             raise request.fault
         if self._checks:
@@ -51,13 +51,15 @@ class Gate:
         if self._token is not None:
             self._token.check(request.header(b"authorization"))
         target = self._within(canonical(request.target))
-        terms = asked(request.method, target)
+        return Passed(asked(request.method, target), target)
+
+    def check(self, request: Incoming, passed: Passed) -> None:
+        """Raises Refusal for what isn't allowed."""
         if self._checks:
-            self._filter.check(request.method, target.path)
-            self._policy.check(terms)
+            self._filter.check(request.method, passed.target.path)
+            self._policy.check(passed.asked)
             if request.protocol is not None:
-                _may_switch(terms)
-        return Passed(terms, target)
+                _may_switch(passed.asked)
 
     def _within(self, target: Target) -> Target:
         """As the server knows it, without the prefix."""

@@ -1,4 +1,4 @@
-"""Which headers are passed on. Names are in lower case here, as HTTP doesn't tell them apart by it."""
+"""Which headers are passed on. A request's names are in lower case; an answer's are as the server wrote them."""
 
 from __future__ import annotations
 
@@ -60,18 +60,15 @@ def request_lines(headers: Headers, connection: bytes = b"") -> list[bytes]:
 
 def answer_lines(headers: Headers, connection: bytes = b"") -> list[bytes]:
     """The lines of an answer that go back to the client."""
-    named = _named(connection)
-    return [
-        b"%s: %s\r\n" % (name, value)
-        for name, value in headers
-        if name not in _HOP_BY_HOP and name not in named
-    ]
+    left_out = _HOP_BY_HOP | _named(connection) if connection else _HOP_BY_HOP
+    return [b"%s: %s\r\n" % (name, value) for name, value in headers if name.lower() not in left_out]
 
 
 def noted(headers: Headers, names: Iterable[bytes]) -> dict[bytes, bytes]:
     """The values of some headers; of one that comes several times, with commas in between (RFC 9110, 5.3)."""
     found: dict[bytes, bytes] = {}
     for name, value in headers:
+        name = name.lower()
         if name in names:
             found[name] = found[name] + b", " + value if name in found else value
     return found

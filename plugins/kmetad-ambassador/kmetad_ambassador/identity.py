@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from kmetad.api import CredentialsError, Server, Trust
 from kmetad.api.credentials import NO_HEADERS, NOBODY
+from kmetad_ambassador.aside import aside
 
 PATIENCE = 0.1
 """Seconds for which a request waits for a look, where what was found last may still do."""
@@ -49,7 +50,8 @@ class Now:
 class Identity:
     """See the module. For the loop's own thread, ``look_again`` aside."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, lacks: Callable[[str], object] = lambda why: None) -> None:
+        """``lacks`` is told why a look has failed, once for each reason, while what there was goes on."""
         self._server = server
         self._credentials = server.credentials if server.secure else NOBODY
         self._now: Now | None = None
@@ -59,9 +61,12 @@ class Identity:
         self._looks = self._newest = 0
         """Their numbers: of the last that began, of the last that was taken."""
         self._looking: asyncio.Task[Now] | None = None
+        self._overdue: asyncio.Task[Now] | None = None
+        """One that has taken too long already."""
         self._renewing: asyncio.Task[Now | None] | None = None
-        self._nothing_at = 0.0
-        """When nothing else was found the last time."""
+        self._nothing_at, self._nothing_for = 0.0, 0
+        """When nothing else was found the last time, and what reasons to look there had been."""
+        self._lacks, self._lacked = lacks, ""
 
     def now(self, time: float) -> Now | None:
         """What is in force, if that was looked at lately; else ``look``."""
@@ -74,8 +79,10 @@ class Identity:
         """
         looking = self._look_now()
         if self._now is not None:
-            await asyncio.wait((looking,), timeout=PATIENCE)
+            if looking is not self._overdue:
+                await asyncio.wait((looking,), timeout=PATIENCE)
             if not looking.done():
+                self._overdue = looking
                 return self._now
         return await asyncio.shield(looking)
 
@@ -91,7 +98,7 @@ class Identity:
         if now is not None and now.differs(sent):
             return now  # another request has been here
         if self._renewing is None:
-            if at <= self._nothing_at:
+            if at <= self._nothing_at and self._nothing_for == self._reasons:
                 return None
             self._renewing = asyncio.ensure_future(self._renew(sent))
             self._renewing.add_done_callback(self._renewed)
@@ -102,7 +109,7 @@ class Identity:
 
         Raises CredentialsError.
         """
-        await asyncio.to_thread(self._credentials.reread)
+        await aside(self._credentials.reread)
         now = await asyncio.shield(self._look_now(anew=True))
         return None if now.trust == seen.trust else now
 
@@ -116,24 +123,38 @@ class Identity:
         return self._looking
 
     async def _renew(self, sent: Now) -> Now | None:
-        if await asyncio.to_thread(self._credentials.renew, sent.headers):
+        reasons = self._reasons
+        if await aside(self._credentials.renew, sent.headers):
             now = await asyncio.shield(self._look_now(anew=True))
             if now.differs(sent):
                 return now
-        self._nothing_at = asyncio.get_running_loop().time()
+        self._nothing_at, self._nothing_for = asyncio.get_running_loop().time(), reasons
         return None
 
     def look_again(self) -> None:
         """Something has been replaced: the next request looks. May be called from any thread."""
         self._reasons += 1
 
+    async def close(self) -> None:
+        """Give up what is under way."""
+        tasks = [task for task in (self._looking, self._renewing) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
     async def _look(self, number: int, reasons: int) -> Now:
         try:
-            found = await asyncio.to_thread(self._read, self._now)
-        except CredentialsError:
+            found = await aside(self._read, self._now)
+        except CredentialsError as error:
             if self._now is None:
                 raise  # else what there was goes on, until the server doesn't accept it
             found = self._now
+            if str(error) != self._lacked:
+                self._lacked = str(error)
+                self._lacks(self._lacked)
+        else:
+            self._lacked = ""
         if number > self._newest:  # else a look that began later has ended earlier
             self._newest, self._now = number, found
             self._good_for, self._until = reasons, asyncio.get_running_loop().time() + FRESH

@@ -161,7 +161,11 @@ class Line:
             if not data:
                 self._lose(None)
                 return
-            self.receiver.received(data)
+            try:
+                self.receiver.received(data)
+            except Exception:
+                self._lose(ConnectionAbortedError())  # nobody waits for ever, and the loop tells what it was
+                raise
             if self._pending is None or not self._pending():  # of one that is closed by now, none
                 return
         self._loop.call_soon(self._readable)

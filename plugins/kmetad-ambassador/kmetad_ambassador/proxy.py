@@ -60,7 +60,7 @@ class Proxy:
         self._options = options
         self._log = log
         self._gate = Gate(options)
-        self._identity = Identity(server)
+        self._identity = Identity(server, self._lacks_credentials)
         connector = Connector(server, options.keepalive.total_seconds())
         self._pool = Pool(connector, self._identity)
         self._host = connector.host.encode("ascii")
@@ -78,6 +78,7 @@ class Proxy:
     async def start(self) -> str:
         """Listen; answers where: ``127.0.0.1:8001``, ``unix:/path``. Raises OSError."""
         options, loop = self._options, asyncio.get_running_loop()
+        loop.set_exception_handler(self._fault)
         if options.unix_socket is not None:
             sock = listen.unix(options.unix_socket)
             self._socket_stat = os.lstat(options.unix_socket)
@@ -103,8 +104,8 @@ class Proxy:
         for front in [front for front in self._fronts if front.idle_since is not None]:
             front.close()
         for exchange, passed in list(self._exchanges.items()):
-            if passed.asked.verb == "watch" and exchange.answer is not None:
-                exchange.answer.end_early()
+            if passed.asked.verb == "watch":
+                exchange.end_early()
         try:
             async with asyncio.timeout(seconds):
                 while self._fronts or self._tasks:
@@ -119,10 +120,14 @@ class Proxy:
         if self._tasks:
             await asyncio.wait(self._tasks)
         self._pool.close()
+        await self._identity.close()
 
     def look_again(self) -> None:
         """The token or the CA has been replaced: the next request has the new one. May be called from any thread."""
         self._identity.look_again()
+
+    def _lacks_credentials(self, why: str) -> None:
+        self._log.warning("ambassador.credentials", reason=why, until="what there was goes on")
 
     # -- clients -------------------------------------------------------------------------
 
@@ -189,7 +194,8 @@ class Proxy:
         begun = asyncio.get_running_loop().time()
         passed: Passed | None = None
         try:
-            passed = self._gate.check(request)
+            passed = self._gate.read(request)
+            self._gate.check(request, passed)
             return await self._pass_on(front, request, passed, begun)
         except Refusal as refusal:
             keeps = request.keep_alive and request.complete and not self._closing
@@ -235,6 +241,10 @@ class Proxy:
                     "" if exchange.answer is None else exchange.answer.fault,
                 )
         return keeps
+
+    def _fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Of a callback, which nobody has called who could be told."""
+        self._log.error("ambassador.fault", message=context["message"], exc_info=context.get("exception"))
 
     def _is_closing(self) -> bool:
         return self._closing

@@ -35,7 +35,9 @@ class Running:
             raise
 
     def stop(self, seconds: float) -> None:
-        """Stop in order, within so many seconds and a little."""
+        """Stop in order, within so many seconds and a little. Once more, it does nothing."""
+        if self._loop.is_closed():
+            return
         try:
             asyncio.run_coroutine_threadsafe(self._proxy.stop(seconds), self._loop).result()
         finally:

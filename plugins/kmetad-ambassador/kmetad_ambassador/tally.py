@@ -46,12 +46,13 @@ class Tally:
         self.requests += 1
         self.statuses[refusal.status] += 1
         self.refused[refusal.kind] += 1
-        if self._log_refused:
-            shown = target.split(b"?", 1)[0][:_LONGEST].decode("latin-1")
+        if self._log_refused or refusal.detail:
+            # Of a whole URL nothing, for it may have a password in it; of a fragment, which may be a token, neither.
+            shown = target.partition(b"?")[0].partition(b"#")[0][:_LONGEST] if target[:1] == b"/" else b""
             self._log.warning(
                 "ambassador.refused",
                 method=method,
-                path=shown,
+                path=shown.decode("latin-1"),
                 **_terms(asked),
                 status=refusal.status,
                 kind=refusal.kind,

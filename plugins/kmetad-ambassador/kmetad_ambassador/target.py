@@ -44,6 +44,10 @@ class Target(NamedTuple):
     query: str
     """As it came, without ``?``; empty if there is none."""
 
+    def __repr__(self) -> str:
+        """Without the query: its values are nobody's business."""
+        return f"Target({self.path!r}, <{len(self.query)} characters>)"
+
     def raw(self) -> bytes:
         """What is sent."""
         return (f"{self.path}?{self.query}" if self.query else self.path).encode("ascii")
