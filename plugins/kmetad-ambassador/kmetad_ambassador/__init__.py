@@ -10,13 +10,16 @@ Each module may import those above it::
     filter     kubectl proxy's expressions; Host and Origin          (pure)
     options    what the TOML may say, and the command line
     advice     what whoever runs it should know, in sentences
-    headers    which headers are passed on
+    headers    which headers are passed on                           (pure)
+    incoming   a request as a client sent it                         (pure)
+    reader     bytes in, requests out                                (pure)
+    aside      calls that take long, beside the event loop
     line       one connected socket in the event loop
     identity   as whom the API server is asked
     connect    a connection to it
     back       these connections, and the pool of them
     front      a client's connection
-    gate       all that a request has to pass
+    gate       all that a request has to pass                        (pure, but for its token's file)
     tally      counters, and the line in the log for each request
     answer     an answer on its way
     exchange   one request with its answer

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Literal
 
 from kmetad_ambassador.back import Back
-from kmetad_ambassador.front import Front, Incoming
+from kmetad_ambassador.front import Front
 from kmetad_ambassador.headers import Headers, answer_lines, noted, tokens
+from kmetad_ambassador.incoming import Incoming
 
 How = Literal["complete", "unauthorized", "switched", "stale", "broken", "gone", "ended"]
 """
@@ -51,8 +52,8 @@ class Answer:
         """Whether the client's connection ends with it."""
         self.fault = ""
         self.done: asyncio.Future[How] = asyncio.get_running_loop().create_future()
-        self.taking = asyncio.Event()
-        """Whether the server takes more of the request."""
+        self.taking: asyncio.Event | None = None
+        """Whether the server takes more of a request that is sent bit by bit."""
         self._front = front
         self._request = request
         self._back = back
@@ -158,7 +159,8 @@ class Answer:
 
     def server_ready(self) -> None:
         """The server takes more of the request."""
-        self.taking.set()
+        if self.taking is not None:
+            self.taking.set()
 
     # -- what the client does ------------------------------------------------------------
 

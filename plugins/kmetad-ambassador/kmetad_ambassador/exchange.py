@@ -8,9 +8,10 @@ from collections.abc import Callable
 from kmetad.api import CredentialsError
 from kmetad_ambassador.answer import Answer, How
 from kmetad_ambassador.back import Back, Pool
-from kmetad_ambassador.front import LINGER, Front, Incoming
+from kmetad_ambassador.front import LINGER, Front
 from kmetad_ambassador.headers import request_lines
 from kmetad_ambassador.identity import Hidden, Identity, Now
+from kmetad_ambassador.incoming import Incoming
 from kmetad_ambassador.refusal import Refusal
 from kmetad_ambassador.tunnel import Tunnel
 
@@ -183,6 +184,7 @@ class Exchange:
 
     async def _upload(self, back: Back, answer: Answer) -> None:
         chunked = self._request.length is None
+        answer.taking = asyncio.Event()
         while piece := await self._piece():
             answer.taking.clear()
             if not back.more(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece):

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
-
-from kmetad_ambassador.headers import Headers, noted, tokens
+from kmetad_ambassador.incoming import Incoming
 from kmetad_ambassador.line import HIGH, Line
+from kmetad_ambassador.reader import Reader
 from kmetad_ambassador.refusal import Refusal
 
 HEAD_SECONDS = 10.0
@@ -19,77 +17,6 @@ HEAD_SECONDS = 10.0
 
 LINGER = 1.0
 """Seconds for which a client may go on sending what nobody reads, after an answer that is the last."""
-
-_LINE = 32
-"""What a request's first line has beside the target, at most, and the line that ends a head."""
-_CHUNK = 8
-"""Bytes that a byte of a body in chunks may take."""
-
-PROTOCOLS = {b"spdy/3.1": b"SPDY/3.1", b"websocket": b"websocket"}
-"""What the API server switches to for exec, attach, port-forward, logs and watches, as the header Upgrade has it."""
-
-_NOTED = frozenset(
-    {
-        b"authorization",
-        b"connection",
-        b"content-length",
-        b"expect",
-        b"host",
-        b"origin",
-        b"sec-fetch-site",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
-"""Headers that are looked at; all others are only passed on."""
-
-
-class Incoming:
-    """A request as it came. Its head is whole; of the body more may follow."""
-
-    __slots__ = (
-        "complete",
-        "fault",
-        "headers",
-        "keep_alive",
-        "method",
-        "noted",
-        "pieces",
-        "protocol",
-        "size",
-        "target",
-        "version",
-    )
-
-    def __init__(self, method: str, target: bytes, version: str, headers: Headers, *, switches: bool) -> None:
-        self.method = method
-        self.target = target
-        self.version = version
-        self.headers = headers
-        self.noted = noted(headers, _NOTED)
-        switches = switches and version == "1.1"  # RFC 9110, 7.8
-        self.protocol = PROTOCOLS.get(self.noted.get(b"upgrade", b"").lower()) if switches else None
-        """Which other protocol is asked for; nothing behind the head has been read as HTTP then."""
-        self.keep_alive = True
-        self.pieces: deque[bytes] = deque()
-        """What has come of the body, and nobody has taken yet."""
-        self.size = 0
-        """Bytes of the body so far."""
-        self.complete = False
-        self.fault: Refusal | None = None
-        """Why the rest of the body can't be read."""
-
-    @property
-    def length(self) -> int | None:
-        """Of its body; None for one in chunks."""
-        if b"transfer-encoding" in self.noted:
-            return None
-        return int(self.noted.get(b"content-length", b"0"))  # whose form the parser has checked
-
-    def header(self, name: bytes) -> str | None:
-        """One of those that are looked at."""
-        value = self.noted.get(name)
-        return None if value is None else value.decode("latin-1")
 
 
 class Watcher(Protocol):
@@ -120,28 +47,11 @@ class Front:
     ) -> None:
         self.gone = False
         self.watcher: Watcher | None = None
-        self.rest = b""
-        """What came behind a request for another protocol."""
         self._loop = loop
-        self._max_head = max_head
-        self._max_body = max_body
+        self._reader = Reader(max_head, max_body)
         self._idle = idle
         self._on_gone = on_gone
-        self._parser = HttpRequestParser(self)
-        self._waiting: deque[Incoming] = deque()
-        self._arriving: Incoming | None = None
-        """The request whose body hasn't come whole."""
-        self._fault: Refusal | None = None
-        """Why no further request can be read."""
         self._busy = False
-        self._in_head = False
-        self._heads = 0
-        """How many have begun."""
-        self._raw = 0
-        self._target = b""
-        self._headers: Headers = []
-        self._size = 0
-        self._switching = False
         self._waiter: asyncio.Future[None] | None = None
         self._since = loop.time()
         self._expires = self._since + idle
@@ -149,6 +59,11 @@ class Front:
         self._late = self._leaving = False
         self._stall: asyncio.TimerHandle | None = None
         self.line = Line(sock, self, loop, tls=False)
+
+    @property
+    def rest(self) -> bytes:
+        """What came behind a request for another protocol."""
+        return self._reader.rest
 
     @property
     def idle_since(self) -> float | None:
@@ -161,21 +76,21 @@ class Front:
             await self._wait()  # who asks and doesn't read the answers
         self._busy = False
         self._since = self._loop.time()
-        self._expect(HEAD_SECONDS if self._in_head else self._idle)
-        while not self._waiting:
-            if self._fault is not None:
-                raise self._fault
-            if self.gone or self._switching:
+        self._expect(HEAD_SECONDS if self._reader.in_head else self._idle)
+        while not self._reader.waiting:
+            if self._reader.fault is not None:
+                raise self._reader.fault
+            if self.gone or self._reader.switching:
                 return None
             if self._late:
-                if self._in_head:
+                if self._reader.in_head:
                     raise Refusal(408, "request", "no whole request in time")
                 return None
             await self._wait()
         self._busy = True
         self._calm()
         self._late = False  # it has come in the last moment
-        request = self._waiting.popleft()
+        request = self._reader.waiting.popleft()
         self._read_on()
         return request
 
@@ -222,7 +137,7 @@ class Front:
         answer it with a reset, and that could overtake the answer (RFC 9112, 9.6).
         """
         self._calm()
-        if self._arriving is not None or self._fault is not None:
+        if self._reader.arriving is not None or self._reader.fault is not None:
             self._leaving = True
             self.line.end_writing()
             self.line.resume()
@@ -247,11 +162,11 @@ class Front:
         """More of a request."""
         if self._leaving:
             return
-        if self._switching:
-            self.rest += data
-        elif self._fault is None:
-            self._feed(data)
-        if self._busy and (self._waiting or len(self.rest) >= HIGH or self._buffered >= HIGH):
+        reader, heads = self._reader, self._reader.heads
+        reader.feed(data)
+        if not self._busy and reader.in_head and reader.heads != heads:
+            self._expect(HEAD_SECONDS)
+        if self._busy and (reader.waiting or reader.held >= HIGH):
             self.line.pause()
         self._wake()
 
@@ -272,140 +187,10 @@ class Front:
         if self.watcher is not None:
             self.watcher.client_gone()
 
-    # -- what the parser tells -----------------------------------------------------------
-
-    def on_message_begin(self) -> None:
-        """A new request."""
-        self._target = b""
-        self._headers = []
-        self._size = self._raw = 0
-        self._heads += 1
-        self._in_head = True
-
-    def on_url(self, part: bytes) -> None:
-        """Its target, or a part of it."""
-        self._target += part
-        self._measure(len(part))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One of its headers."""
-        if self._arriving is not None:
-            return  # a trailer, which is nobody's to rely on
-        self._headers.append((name.lower(), value))
-        self._measure(len(name) + len(value) + 4)
-
-    def on_headers_complete(self) -> None:
-        """Its head has come."""
-        parser = self._parser
-        self._in_head = False
-        self._raw = 0
-        self._arriving = made = Incoming(
-            parser.get_method().decode("ascii"),
-            self._target,
-            parser.get_http_version(),
-            self._headers,
-            switches=parser.should_upgrade(),
-        )
-        # One that speaks HTTP/1.0 would have to be told that it is kept (RFC 9112, 9.3).
-        made.keep_alive = parser.should_keep_alive() and made.version == "1.1" and made.protocol is None
-        if made.version == "1.0":
-            made.noted.pop(b"expect", None)  # RFC 9110, 10.1.1
-        made.fault = _fault_of(made)
-        if made.fault is None and (made.length or 0) > self._max_body:
-            made.fault = self._body_too_long()
-        self._waiting.append(made)
-
-    def on_body(self, data: bytes) -> None:
-        """A piece of its body."""
-        request = self._arriving
-        assert request is not None
-        request.size += len(data)
-        if request.size <= self._max_body:
-            request.pieces.append(data)
-        elif request.fault is None:
-            request.fault = self._body_too_long()
-
-    def on_message_complete(self) -> None:
-        """Its end has come."""
-        if self._arriving is not None:
-            self._arriving.complete = True
-            self._arriving = None
-
     # -- inside --------------------------------------------------------------------------
 
-    @property
-    def _buffered(self) -> int:
-        return sum(map(len, self._arriving.pieces)) if self._arriving is not None else 0
-
-    def _feed(self, data: bytes) -> None:
-        while data:
-            data = self._parse(data)
-
-    def _parse(self, data: bytes) -> bytes:
-        """Answers what is to be parsed anew."""
-        heads, in_body = self._heads if self._in_head else 0, self._arriving
-        try:
-            self._parser.feed_data(data)
-        except HttpParserUpgrade as switch:
-            return self._switch(data[switch.args[0] :])
-        except HttpParserError as error:
-            self._refuse(error)
-            return b""
-        if self._in_head:
-            if heads == self._heads:
-                # Of a header that doesn't end the parser tells nothing.
-                self._raw += len(data)
-                if self._raw > self._max_head + _LINE:
-                    self._fault = self._too_long()
-            elif not self._busy:
-                self._expect(HEAD_SECONDS)
-        elif in_body is not None and in_body is self._arriving:
-            # Nor of chunks and trailers that don't end. The smallest chunk takes six bytes for one.
-            self._raw += len(data)
-            if self._raw > self._max_head + _CHUNK * in_body.size:
-                self._fault = in_body.fault = Refusal(400, "request", "too little of the body is content")
-        return b""
-
-    def _switch(self, rest: bytes) -> bytes:
-        """The parser stops behind a request for another protocol. One that isn't known is ignored (RFC 9110, 7.8)."""
-        request = self._waiting[-1]
-        if request.protocol is not None or b"upgrade" not in request.noted:  # which is CONNECT
-            self._switching = True
-            self.rest = rest
-            return b""
-        self._waiting.pop()
-        self._parser = HttpRequestParser(self)
-        lines = [b"%s: %s\r\n" % each for each in request.headers if each[0] != b"upgrade"]
-        first = f"{request.method} ".encode() + request.target + f" HTTP/{request.version}\r\n".encode()
-        return b"".join((first, *lines, b"\r\n", rest))
-
-    def _refuse(self, error: HttpParserError) -> None:
-        fault = error.__context__
-        if isinstance(error, HttpParserCallbackError) and not isinstance(fault, Refusal):
-            raise fault or error
-        if not isinstance(fault, Refusal):
-            fault = Refusal(400, "request", f"this is no HTTP/1.1 as RFC 9112 has it: {error}")
-        if self._arriving is not None:
-            self._arriving.fault = fault
-        self._fault = fault
-
-    def _measure(self, size: int) -> None:
-        self._size += size
-        if self._size > self._max_head:
-            raise self._too_long()
-
-    def _too_long(self) -> Refusal:
-        return Refusal(
-            431,
-            "limit",
-            f"the request's first line and headers have more than {self._max_head} bytes (--max-head)",
-        )
-
-    def _body_too_long(self) -> Refusal:
-        return Refusal(413, "limit", f"the request's body has more than {self._max_body} bytes (--max-body)")
-
     def _read_on(self) -> None:
-        if not self._waiting and len(self.rest) < HIGH and self._buffered < HIGH:
+        if not self._reader.waiting and self._reader.held < HIGH:
             self.line.resume()
 
     async def _wait(self) -> None:
@@ -472,20 +257,3 @@ class Front:
 
 def _nobody(front: Front) -> None:
     """Has been told already."""
-
-
-def _fault_of(request: Incoming) -> Refusal | None:
-    """What a parser takes, and nobody should send."""
-    coding = request.noted.get(b"transfer-encoding")
-    if coding is not None and coding.lower() != b"chunked":
-        return Refusal(501, "request", "the only Transfer-Encoding that is understood is chunked")
-    if request.version not in ("1.1", "1.0"):
-        return Refusal(505, "request", f"HTTP/{request.version} isn't spoken here; use HTTP/1.1")
-    if coding is not None and request.version == "1.0":
-        return Refusal(400, "request", "HTTP/1.0 has no Transfer-Encoding; use HTTP/1.1")
-    if request.protocol is not None and (coding is not None or request.length):
-        return Refusal(400, "request", "a request to switch the protocol can't have a body")
-    expect = request.noted.get(b"expect")
-    if expect is not None and tokens(expect) != [b"100-continue"]:
-        return Refusal(417, "request", "the only Expect that is understood is 100-continue")
-    return None

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 
 from kmetad_ambassador.asked import Asked, asked
-from kmetad_ambassador.front import Incoming
+from kmetad_ambassador.incoming import Incoming
 from kmetad_ambassador.options import Options
 from kmetad_ambassador.refusal import Refusal
 from kmetad_ambassador.rules import THROUGH

@@ -13,9 +13,10 @@ from kmetad_ambassador import listen
 from kmetad_ambassador.back import Pool
 from kmetad_ambassador.connect import Connector
 from kmetad_ambassador.exchange import Exchange
-from kmetad_ambassador.front import Front, Incoming
+from kmetad_ambassador.front import Front
 from kmetad_ambassador.gate import Gate, Passed
 from kmetad_ambassador.identity import Identity
+from kmetad_ambassador.incoming import Incoming
 from kmetad_ambassador.options import Options
 from kmetad_ambassador.refusal import Refusal
 from kmetad_ambassador.tally import Tally

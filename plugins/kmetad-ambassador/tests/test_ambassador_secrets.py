@@ -27,6 +27,7 @@ from kmetad_ambassador.front import Front
 from kmetad_ambassador.gate import Gate
 from kmetad_ambassador.identity import Identity
 from kmetad_ambassador.line import Line
+from kmetad_ambassador.reader import Reader
 
 from tests import proxying
 from tests.apiserver import Authority, behaviour
@@ -326,7 +327,7 @@ IN_CALLBACKS: dict[str, tuple[type, str]] = {
     "the head of an answer": (Answer, "head"),
     "its body": (Answer, "body"),
     "its end": (Answer, "end"),
-    "a request": (Front, "_feed"),
+    "a request": (Reader, "feed"),
     "writing to a client": (Front, "write"),
 }
 
