@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Literal
 
@@ -20,7 +21,10 @@ kept, before it can have seen the request. ``ended``: a watch that was ended her
 _HELD = 65536
 """Bytes of a 401 that are held until it is clear whether there is another token."""
 _SAFE = ("GET", "HEAD")
-_NO_BODY = (204, 304)
+_NO_CONTENT = 204
+_NO_BODY = (_NO_CONTENT, 304)
+_REASON = re.compile(rb"[\t -~\x80-\xff]*")
+"""RFC 9112, 4: what the parser takes for one may hold more."""
 _UNAUTHORIZED, _SWITCHED = 401, 101
 _FRAMING = (b"connection", b"content-length", b"transfer-encoding", b"upgrade")
 
@@ -96,7 +100,9 @@ class Answer:
             return
         self.status = status
         self._held = status == _UNAUTHORIZED and self._may_renew
-        self._out.append(b"HTTP/1.1 %d %s\r\n" % (status, reason))
+        if status == _NO_CONTENT:  # which has no length either (RFC 9110, 8.6)
+            headers = [each for each in headers if each[0].lower() != b"content-length"]
+        self._out.append(b"HTTP/1.1 %d %s\r\n" % (status, reason if _REASON.fullmatch(reason) else b""))
         self._out += answer_lines(headers, framing.get(b"connection", b""))
         if status == _SWITCHED:
             self._out.append(b"Connection: Upgrade\r\nUpgrade: %s\r\n\r\n" % upgrade)

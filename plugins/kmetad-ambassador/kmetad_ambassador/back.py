@@ -18,7 +18,9 @@ KEPT = 64
 """Connections that wait for the next request. More are made where more is asked at once, and closed again."""
 
 _LONGEST_HEAD = 256 * 1024
-"""Bytes of an answer's head."""
+"""Bytes of an answer's head, and of trailers."""
+_CHUNK = 8
+"""Bytes that a byte of a body in chunks may take."""
 _SWITCHED = 101
 
 
@@ -60,7 +62,8 @@ class Back:
         self._headers: Headers = []
         self._reason = b""
         self._status = 0
-        self._size = 0
+        self._size = self._body = 0
+        """Bytes that came for the answer; of its body."""
         self._to_head = False
         self._complete = False
         self._asked = False
@@ -113,11 +116,11 @@ class Back:
             return
         self.said = True
         try:
-            if self._status == 0:
-                self._size += len(data)
-                if self._size > _LONGEST_HEAD:
-                    raise HttpParserError("its head is too long")
+            self._size += len(data)
             self._parser.feed_data(data)
+            if not self._complete and self._size > _LONGEST_HEAD + _CHUNK * self._body:
+                what = "too little of its body is content" if self._status else "its head is too long"
+                raise HttpParserError(what)
         except HttpParserUpgrade as switched:
             self.rest = data[switched.args[0] :]
         except HttpParserError as error:
@@ -170,6 +173,8 @@ class Back:
     def on_headers_complete(self) -> None:
         """Its head has come."""
         status = self._parser.get_status_code()
+        if status < 100:
+            raise HttpParserError(f"{status} is no status")
         if status < 200 and status != _SWITCHED:
             return
         self._status = status
@@ -182,6 +187,7 @@ class Back:
         """A piece of it."""
         if self._to_head:
             raise HttpParserError("an answer to HEAD with a body")
+        self._body += len(data)
         if self._answering is not None:
             self._answering.body(data)
 
@@ -203,7 +209,7 @@ class Back:
     def _finish(self) -> None:
         answering, status = self._answering, self._status
         assert answering is not None
-        self._status = self._size = 0
+        self._status = self._size = self._body = 0
         self._switched = status == _SWITCHED
         answering.end()
         if not self._switched:
@@ -244,6 +250,7 @@ class Pool:
             self.context = now.context
         while self._idle and not new:
             back = self._idle.pop()
+            back.line.look()  # what has come meanwhile, its end or an answer that nobody asked for, closes it
             if not back.line.closed:
                 return back
         try:

@@ -51,7 +51,8 @@ class Front:
         self._reader = Reader(max_head, max_body)
         self._idle = idle
         self._on_gone = on_gone
-        self._busy = False
+        self._busy = self._asks = False
+        """Whether a request is being answered; whether it hasn't been, as far as this side goes."""
         self._waiter: asyncio.Future[None] | None = None
         self._since = loop.time()
         self._expires = self._since + idle
@@ -68,31 +69,36 @@ class Front:
     @property
     def idle_since(self) -> float | None:
         """Since when it has asked for nothing, by the loop's clock; None while a request is under way."""
-        return None if self._busy else self._since
+        return None if self._asks else self._since
 
     async def next(self) -> Incoming | None:
         """The next request; None when there will be none. Raises Refusal for what is no request."""
-        while self.line.waiting >= HIGH and not self.gone:
-            await self._wait()  # who asks and doesn't read the answers
-        self._busy = False
+        reader = self._reader
         self._since = self._loop.time()
-        self._expect(HEAD_SECONDS if self._reader.in_head else self._idle)
-        while not self._reader.waiting:
-            if self._reader.fault is not None:
-                raise self._reader.fault
-            if self.gone or self._reader.switching:
-                return None
-            if self._late:
-                if self._reader.in_head:
-                    raise Refusal(408, "request", "no whole request in time")
-                return None
+        while self.line.waiting >= HIGH and not self.gone:
+            self._asks = False  # who doesn't read the answers
             await self._wait()
-        self._busy = True
-        self._calm()
-        self._late = False  # it has come in the last moment
-        request = self._reader.waiting.popleft()
-        self._read_on()
-        return request
+        self._busy = self._asks = False
+        if not self.gone:
+            self._expect(HEAD_SECONDS if reader.in_head else self._idle)
+        while not self.gone:
+            if reader.waiting:
+                self._busy = self._asks = True
+                self._calm()
+                self._late = False  # it has come in the last moment
+                request = reader.waiting.popleft()
+                self._read_on()
+                return request
+            if reader.fault is not None:
+                raise reader.fault
+            if reader.switching:
+                break
+            if self._late:
+                if reader.in_head:
+                    raise Refusal(408, "request", "no whole request in time")
+                break
+            await self._wait()
+        return None
 
     async def piece(self, of: Incoming) -> bytes:
         """The next piece of a request's body; empty at its end.

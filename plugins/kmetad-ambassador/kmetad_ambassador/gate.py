@@ -49,7 +49,7 @@ class Gate:
                 request.header(b"host"), request.header(b"origin"), request.header(b"sec-fetch-site")
             )
         if self._token is not None:
-            self._token.check(request.header(b"authorization"))
+            self._token.check(request.noted.get(b"authorization", b""))
         target = self._within(canonical(request.target))
         return Passed(asked(request.method, target), target)
 
@@ -94,11 +94,11 @@ class LocalToken:
         self._seen: object = None
         self._token = b""
 
-    def check(self, authorization: str | None) -> None:
+    def check(self, authorization: bytes) -> None:
         """Raises Refusal."""
         token = self._read()
-        kind, _, given = (authorization or "").partition(" ")
-        if kind.lower() != "bearer" or not hmac.compare_digest(given.strip().encode("latin-1"), token):
+        kind, _, given = authorization.partition(b" ")
+        if kind.lower() != b"bearer" or not hmac.compare_digest(given.strip(b" \t"), token):
             raise Refusal(
                 401,
                 "token",

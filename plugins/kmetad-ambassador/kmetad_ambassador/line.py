@@ -88,6 +88,10 @@ class Line:
             fcntl.ioctl(self._fd, termios.TIOCOUTQ, held)
         return len(self._out) + int.from_bytes(held, sys.byteorder)
 
+    def look(self) -> None:
+        """Read what is there now, without waiting for the loop to tell."""
+        self._readable()
+
     def write(self, data: bytes) -> None:
         """Write, now as far as the kernel takes it. A line that is broken or closed drops it: ``lost`` tells."""
         if self.closed:
