@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from kmetad.api import CredentialsError, Server, Trust
 from kmetad.api.credentials import NO_HEADERS, NOBODY
 from kmetad_ambassador.aside import aside
+
+T = TypeVar("T")
 
 PATIENCE = 0.1
 """Seconds for which a request waits for a look, where what was found last may still do."""
@@ -56,28 +59,25 @@ class Identity:
         self._credentials = server.credentials if server.secure else NOBODY
         self._now: Now | None = None
         self._until = 0.0
-        self._reasons = self._good_for = self._looking_for = 0
-        """How often somebody said that there is a reason to look: ever, before what is in force, before the look."""
-        self._looks = self._newest = 0
-        """Their numbers: of the last that began, of the last that was taken."""
         self._looking: asyncio.Task[Now] | None = None
         self._overdue: asyncio.Task[Now] | None = None
-        """One that has taken too long already."""
+        """A look that has taken too long already."""
         self._renewing: asyncio.Task[Now | None] | None = None
-        self._nothing_at, self._nothing_for = 0.0, 0
-        """When nothing else was found the last time, and what reasons to look there had been."""
+        self._nothing_at = 0.0
+        """When nothing else was found the last time that the server didn't accept what there was."""
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._lacks, self._lacked = lacks, ""
 
     def now(self, time: float) -> Now | None:
         """What is in force, if that was looked at lately; else ``look``."""
-        return self._now if time < self._until and self._good_for == self._reasons else None
+        return self._now if time < self._until else None
 
     async def look(self) -> Now:
         """Look afresh; who comes meanwhile waits for the same look. Raises CredentialsError.
 
         Where that takes long, as a command of a kubeconfig may, what was found last is good until it is over.
         """
-        looking = self._look_now()
+        looking = self._looking or self._look_anew()
         if self._now is not None:
             if looking is not self._overdue:
                 await asyncio.wait((looking,), timeout=PATIENCE)
@@ -98,10 +98,9 @@ class Identity:
         if now is not None and now.differs(sent):
             return now  # another request has been here
         if self._renewing is None:
-            if at <= self._nothing_at and self._nothing_for == self._reasons:
+            if at <= self._nothing_at:
                 return None
-            self._renewing = asyncio.ensure_future(self._renew(sent))
-            self._renewing.add_done_callback(self._renewed)
+            self._renewing = self._begin(self._renew(sent))
         return await asyncio.shield(self._renewing)
 
     async def reread(self, seen: Now) -> Now | None:
@@ -110,40 +109,41 @@ class Identity:
         Raises CredentialsError.
         """
         await aside(self._credentials.reread)
-        now = await asyncio.shield(self._look_now(anew=True))
+        now = await asyncio.shield(self._look_anew())
         return None if now.trust == seen.trust else now
-
-    def _look_now(self, *, anew: bool = False) -> asyncio.Task[Now]:
-        """The look that is under way, unless it began before there was a reason to look; else another."""
-        if self._looking is None or anew or self._looking_for != self._reasons:
-            self._looking_for = self._reasons
-            self._looks += 1
-            self._looking = asyncio.ensure_future(self._look(self._looks, self._reasons))
-            self._looking.add_done_callback(self._looked)
-        return self._looking
-
-    async def _renew(self, sent: Now) -> Now | None:
-        reasons = self._reasons
-        if await aside(self._credentials.renew, sent.headers):
-            now = await asyncio.shield(self._look_now(anew=True))
-            if now.differs(sent):
-                return now
-        self._nothing_at, self._nothing_for = asyncio.get_running_loop().time(), reasons
-        return None
 
     def look_again(self) -> None:
         """Something has been replaced: the next request looks. May be called from any thread."""
-        self._reasons += 1
+        self._looking = None  # it may have begun before
+        self._until = self._nothing_at = 0.0
 
     async def close(self) -> None:
         """Give up what is under way."""
-        tasks = [task for task in (self._looking, self._renewing) if task is not None]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
-    async def _look(self, number: int, reasons: int) -> Now:
+    def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if task is self._looking:
+            self._looking = None
+        if task is self._renewing:
+            self._renewing = None
+        if not task.cancelled():
+            task.exception()  # whoever waited has it
+
+    def _look_anew(self) -> asyncio.Task[Now]:
+        self._looking = self._begin(self._look())
+        return self._looking
+
+    async def _look(self) -> Now:
         try:
             found = await aside(self._read, self._now)
         except CredentialsError as error:
@@ -155,21 +155,19 @@ class Identity:
                 self._lacks(self._lacked)
         else:
             self._lacked = ""
-        if number > self._newest:  # else a look that began later has ended earlier
-            self._newest, self._now = number, found
-            self._good_for, self._until = reasons, asyncio.get_running_loop().time() + FRESH
+        if asyncio.current_task() is self._looking:  # else there has been a reason to look again since
+            self._now = found
+            self._until = asyncio.get_running_loop().time() + FRESH
         return found
 
-    def _looked(self, task: asyncio.Task[Now]) -> None:
-        if task is self._looking:
-            self._looking = None
-        if not task.cancelled():
-            task.exception()  # whoever waited has it
-
-    def _renewed(self, task: asyncio.Task[Now | None]) -> None:
-        self._renewing = None
-        if not task.cancelled():
-            task.exception()  # likewise
+    async def _renew(self, sent: Now) -> Now | None:
+        begun = asyncio.get_running_loop().time()
+        if await aside(self._credentials.renew, sent.headers):
+            now = await asyncio.shield(self._look_anew())
+            if now.differs(sent):
+                return now
+        self._nothing_at = begun
+        return None
 
     def _read(self, before: Now | None) -> Now:
         from kmetad.api import tls
