@@ -151,6 +151,8 @@ def _first_signal() -> Future[signal.Signals]:
     told: asyncio.Future[signal.Signals] = loop.create_future()
 
     def came(number: signal.Signals) -> None:
+        if told.done():  # both came before this was called
+            os._exit(0)
         # To remove a handler sets the default for a moment, which nobody may meet.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         for each in _SIGNALS:

@@ -59,12 +59,18 @@ class Front:
         self._timer: asyncio.TimerHandle | None = loop.call_later(idle, self._check)
         self._late = self._leaving = False
         self._stall: asyncio.TimerHandle | None = None
+        self._looking: asyncio.TimerHandle | None = None
         self.line = Line(sock, self, loop, tls=False)
 
     @property
     def rest(self) -> bytes:
         """What came behind a request for another protocol."""
-        return self._reader.rest
+        return self._reader.ahead
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether more has come than the requests that were taken."""
+        return bool(self._reader.waiting or self._reader.ahead)
 
     @property
     def idle_since(self) -> float | None:
@@ -82,11 +88,13 @@ class Front:
         if not self.gone:
             self._expect(HEAD_SECONDS if reader.in_head else self._idle)
         while not self.gone:
+            reader.advance()
             if reader.waiting:
                 self._busy = self._asks = True
                 self._calm()
                 self._late = False  # it has come in the last moment
                 request = reader.waiting.popleft()
+                reader.advance()  # to what is there of its body
                 self._read_on()
                 return request
             if reader.fault is not None:
@@ -105,7 +113,10 @@ class Front:
 
         Raises Refusal where it can't be read, or doesn't come; ConnectionError when the client has gone.
         """
-        while not of.pieces:
+        while not of.body:
+            self._reader.advance()
+            if of.body:
+                break
             if of.fault is not None:
                 raise of.fault
             if of.complete:
@@ -118,13 +129,10 @@ class Front:
             self._expect(self._idle)
             await self._wait()
             self._calm()
-            if of.pieces:
+            if of.body:
                 self._late = False  # likewise
-        if len(of.pieces) == 1:
-            piece = of.pieces.popleft()
-        else:
-            piece = b"".join(of.pieces)
-            of.pieces.clear()
+        piece = bytes(of.body)
+        of.body.clear()
         self._read_on()
         return piece
 
@@ -143,6 +151,7 @@ class Front:
         answer it with a reset, and that could overtake the answer (RFC 9112, 9.6).
         """
         self._calm()
+        self._asks, self._since = False, self._loop.time()
         if self._reader.arriving is not None or self._reader.fault is not None:
             self._leaving = True
             self.line.end_writing()
@@ -172,8 +181,9 @@ class Front:
         reader.feed(data)
         if not self._busy and reader.in_head and reader.heads != heads:
             self._expect(HEAD_SECONDS)
-        if self._busy and (reader.waiting or reader.held >= HIGH):
+        if self._busy and reader.held >= HIGH:
             self.line.pause()
+            self._see_that_it_is_there()
         self._wake()
 
     def drained(self) -> None:
@@ -196,7 +206,7 @@ class Front:
     # -- inside --------------------------------------------------------------------------
 
     def _read_on(self) -> None:
-        if not self._reader.waiting and self._reader.held < HIGH:
+        if self._reader.held < HIGH:
             self.line.resume()
 
     async def _wait(self) -> None:
@@ -210,6 +220,19 @@ class Front:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def _see_that_it_is_there(self) -> None:
+        """A client that isn't read from, since so much has come of it, may have gone."""
+        if self._looking is None:
+            self._looking = self._loop.call_later(self._idle, self._look)
+
+    def _look(self) -> None:
+        self._looking = None
+        if self.line.hung_up():
+            self.line.close()
+            self.lost(None)
+        elif self.line.paused:
+            self._see_that_it_is_there()
 
     def _see_that_it_takes(self) -> None:
         """A client that takes nothing for too long of what waits for it is cut off."""
@@ -230,10 +253,10 @@ class Front:
     def _end(self) -> None:
         self.gone = True
         self._wake()
-        for timer in (self._timer, self._stall):
+        for timer in (self._timer, self._stall, self._looking):
             if timer is not None:
                 timer.cancel()
-        self._timer = self._stall = None
+        self._timer = self._stall = self._looking = None
         self._expires = float("inf")
         on_gone, self._on_gone = self._on_gone, _nobody
         on_gone(self)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 from kmetad_ambassador.headers import Headers, noted, tokens
 from kmetad_ambassador.refusal import Refusal
 
@@ -30,13 +28,13 @@ class Incoming:
     """A request as it came. Its head is whole; of the body more may follow."""
 
     __slots__ = (
+        "body",
         "complete",
         "fault",
         "headers",
         "keep_alive",
         "method",
         "noted",
-        "pieces",
         "protocol",
         "size",
         "target",
@@ -53,8 +51,8 @@ class Incoming:
         self.protocol = PROTOCOLS.get(self.noted.get(b"upgrade", b"").lower()) if switches else None
         """Which other protocol is asked for; nothing behind the head has been read as HTTP then."""
         self.keep_alive = True
-        self.pieces: deque[bytes] = deque()
-        """What has come of the body, and nobody has taken yet."""
+        self.body = bytearray()
+        """What has come of it, and nobody has taken yet."""
         self.size = 0
         """Bytes of the body so far."""
         self.complete = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import select
 import socket
 import ssl
 import sys
@@ -103,6 +104,19 @@ class Line:
         if sent < len(data) and not self.closed:
             self._out += memoryview(data)[sent:]
             self._loop.add_writer(self._fd, self._writable)
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing is read."""
+        return self._paused
+
+    def hung_up(self) -> bool:
+        """Whether the other side has ended it, or it broke, also where nothing is read (poll(2): POLLRDHUP)."""
+        if self.closed:
+            return True
+        poll = select.poll()
+        poll.register(self._fd, select.POLLRDHUP)
+        return bool(poll.poll(0))
 
     def pause(self) -> None:
         """Read nothing for now. That the other side has gone isn't noticed meanwhile."""

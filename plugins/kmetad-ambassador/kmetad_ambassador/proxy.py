@@ -167,7 +167,8 @@ class Proxy:
         """All requests of one client."""
         try:
             while await self._one(front) and not self._closing:
-                pass
+                if front.goes_on:
+                    await asyncio.sleep(0)  # who has sent many requests at once isn't alone
             front.close()
         except asyncio.CancelledError:
             front.cut()

@@ -14,6 +14,8 @@ from kmetad_ambassador.headers import Headers
 from kmetad_ambassador.incoming import Incoming
 from kmetad_ambassador.refusal import Refusal
 
+_AT_ONCE = 4096
+"""Bytes that the parser gets at once, where requests may be in it."""
 _LINE = 32
 """What a request's first line has beside the target, at most, and the line that ends a head."""
 _CHUNK = 8
@@ -36,8 +38,8 @@ class Reader:
         """How many have begun."""
         self.switching = False
         """Whether another protocol was asked for: what comes isn't HTTP."""
-        self.rest = b""
-        """What came of that."""
+        self.ahead = b""
+        """What nobody has looked at: the rest of what came behind a request that waits, or was for a switch."""
         self._max_head = max_head
         self._max_body = max_body
         self._parser = HttpRequestParser(self)
@@ -49,17 +51,33 @@ class Reader:
         """Bytes that came for what isn't there yet."""
 
     def feed(self, data: bytes) -> None:
-        """More of them. What can't be read is told by ``fault``, and by that of the request whose body it is."""
-        while data and self.fault is None:
-            if self.switching:
-                self.rest += data
-                return
-            data = self._parse(data)
+        """More of them."""
+        self.ahead = self.ahead + data if self.ahead else data
+        self.advance()
+
+    def advance(self) -> None:
+        """Read on until a request waits, or all is read.
+
+        What can't be read is told by ``fault``, and by that of the request whose body it is.
+        """
+        while self.ahead and not (self.waiting or self.switching or self.fault):
+            # The parser can't be stopped behind a request: many may be in what it gets.
+            size = _AT_ONCE if self.arriving is None else max(_AT_ONCE, self._left)
+            data, self.ahead = self.ahead[:size], self.ahead[size:]
+            again = self._parse(data)
+            if again:
+                self.ahead = again + self.ahead
 
     @property
     def held(self) -> int:
         """Bytes that nobody has taken yet."""
-        return len(self.rest) + (sum(map(len, self.arriving.pieces)) if self.arriving is not None else 0)
+        return len(self.ahead) + (len(self.arriving.body) if self.arriving is not None else 0)
+
+    @property
+    def _left(self) -> int:
+        """Bytes that the body lacks, as far as it was told."""
+        request = self.arriving
+        return 0 if request is None else (request.length or 0) - request.size
 
     # -- what the parser tells -----------------------------------------------------------
 
@@ -110,7 +128,7 @@ class Reader:
         assert request is not None
         request.size += len(data)
         if request.size <= self._max_body:
-            request.pieces.append(data)
+            request.body += data
         elif request.fault is None:
             request.fault = self._body_too_long()
 

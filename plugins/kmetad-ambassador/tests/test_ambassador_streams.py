@@ -1,0 +1,795 @@
+"""Answers without an end of their own, clients that don't keep up with them, and protocols that aren't HTTP."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+
+import pytest
+from kmetad_ambassador.line import HIGH
+
+from tests.proxied import (
+    CHUNKED,
+    EVENT,
+    FOLLOW,
+    PODS,
+    WATCH,
+    WEB,
+    Aside,
+    Gone,
+    Inside,
+    Upstream,
+    Wire,
+    answering,
+    asking,
+    chunked,
+    client,
+    eventually,
+    hold_back,
+)
+from tests.proxying import Lab, Proxied
+
+Start = Callable[..., Proxied]
+
+EXEC = f"{WEB}/exec?command=sh&stdin=true"
+ENTERED = ("create,get:pods/exec,pods/attach,pods/portforward", "get,list,watch:*")
+SPDY = ("Connection: Upgrade", "Upgrade: SPDY/3.1")
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n"
+KERNEL = 32 << 20
+"""More bytes than the kernel keeps for the four sockets between a server and a client."""
+
+
+@pytest.fixture(params=["http", "https"])
+def upstream(request: pytest.FixtureRequest) -> Iterator[Upstream]:
+    """In the API server's place."""
+    with Upstream(tls=request.param == "https") as made:
+        yield made
+
+
+@pytest.fixture
+def plain() -> Iterator[Upstream]:
+    """The same without TLS, for what doesn't depend on it."""
+    with Upstream() as made:
+        yield made
+
+
+def watching(upstream: Upstream, sock: Wire, target: str = WATCH) -> Wire:
+    """The server's side of a stream that has begun."""
+    sock.ask("GET", target)
+    server = upstream.accept()
+    assert server.message().head.target == target
+    server.send(answering(200, b"", CHUNKED))
+    assert sock.head().status == 200
+    return server
+
+
+# -- as it comes -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", [WATCH, FOLLOW])
+def test_event_by_event(upstream: Upstream, start: Start, target: str) -> None:
+    """The client has each before the next is written; the head comes before the first."""
+    proxy = start(upstream.server)
+    with client(proxy) as sock:
+        server = watching(upstream, sock, target)
+        for number in range(100):
+            server.send(chunked(EVENT % number))
+            assert sock.chunk() == EVENT % number
+        server.send(b"0\r\n\r\n")
+        assert sock.chunk() == b""
+
+
+def test_halves_of_events(upstream: Upstream, start: Start) -> None:
+    """What has come goes on, were it a half of an event, of a chunk or of a character."""
+    proxy = start(upstream.server)
+    event = (EVENT % 7).replace(b"MODIFIED", "Größe".encode())
+    with client(proxy) as sock:
+        server = watching(upstream, sock)
+        data = chunked(event)
+        got = b""
+        for at in range(len(data)):
+            server.send(data[at : at + 1])
+            if at >= data.index(b"\n") + 1 and len(got) < len(event):
+                got += sock.chunk()
+                assert got == event[: len(got)]
+        assert got == event
+
+
+def test_a_stream_without_chunks(upstream: Upstream, start: Start) -> None:
+    """One that ends with its connection, as behind some proxies, comes as it does, too."""
+    proxy = start(upstream.server)
+    with client(proxy) as sock:
+        sock.ask("GET", FOLLOW)
+        server = upstream.accept()
+        server.message()
+        server.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        sock.head()
+        for line in (b"one\n", b"two", b"\nthree\n"):
+            server.send(line)
+            assert sock.chunk() == line
+        server.close()
+        assert sock.chunk() == b""
+
+
+def test_a_1_0_client_has_streams_as_well(plain: Upstream, start: Start) -> None:
+    """Without chunks, which it doesn't know."""
+    proxy = start(plain.server)
+    with client(proxy) as sock:
+        sock.send(f"GET {WATCH} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+        server = plain.accept()
+        server.message()
+        server.send(answering(200, b"", CHUNKED))
+        sock.head()
+        for number in range(3):
+            server.send(chunked(EVENT % number))
+            assert sock.until(b"\n") == EVENT % number
+        server.send(b"0\r\n\r\n")
+        assert sock.rest() == b""
+
+
+def test_a_watch_of_the_api_server(lab: Lab, start: Start) -> None:
+    """Changes of a Pod, seen one by one."""
+    proxy = start(lab.server)
+    with client(proxy) as sock:
+        sock.ask("GET", WATCH)
+        sock.head()
+        assert json.loads(sock.chunk())["type"] == "ADDED"
+        for number in range(20):
+            lab.api.label("lab", "web", number=str(number))
+            event = json.loads(sock.chunk())
+            assert event["object"]["metadata"]["labels"]["number"] == str(number)
+        lab.api.remove("Pod", "lab", "web")
+        assert json.loads(sock.chunk())["type"] == "DELETED"
+    lab.api.wait_for_watches(0)
+
+
+def test_logs_of_the_api_server(lab: Lab, start: Start) -> None:
+    """A log that is followed, line by line."""
+    proxy = start(lab.server)
+    with client(proxy) as sock:
+        lab.api.log("lab", "web", "first")
+        sock.ask("GET", FOLLOW)
+        sock.head()
+        assert sock.chunk() == b"first\n"
+        for number in range(20):
+            lab.api.log("lab", "web", f"line {number}")
+            assert sock.chunk() == b"line %d\n" % number
+
+
+def test_two_hundred_watches_at_once(upstream: Upstream, start: Start) -> None:
+    """Each with its own events, and other requests beside them; all are gone with their clients."""
+    proxy = start(upstream.server)
+    inside = Inside(proxy)
+    pairs: list[tuple[Wire, Wire]] = []
+    try:
+        for number in range(200):
+            sock = client(proxy)
+            sock.ask("GET", f"{WATCH}&resourceVersion={number}")
+            server = upstream.accept()
+            assert server.head().target.endswith(f"={number}")
+            server.send(answering(200, b"", CHUNKED))
+            pairs.append((sock, server))
+        for number, (sock, server) in enumerate(pairs):
+            sock.head()
+            server.send(chunked(EVENT % number))
+        for number, (sock, _) in enumerate(pairs):
+            assert sock.chunk() == EVENT % number
+        assert (inside.active, upstream.connections) == (200, 200)
+        with client(proxy) as other:
+            other.ask()
+            server = upstream.accept()
+            server.message()
+            server.send(answering(200, b"beside"))
+            assert other.message().body == b"beside"
+    finally:
+        for sock, _ in pairs:
+            sock.close()
+    for _, server in pairs:
+        assert server.ended()
+    eventually(lambda: inside.active == 0)
+    assert inside.kept == inside.servers == 1
+
+
+# -- either side's end -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+@pytest.mark.parametrize("when", ["before the head", "after the head", "after an event", "in a chunk"])
+def test_a_client_that_goes(upstream: Upstream, start: Start, when: str, how: str) -> None:
+    """Its request ends at the server, although nothing is to be written just then."""
+    proxy = start(upstream.server)
+    with client(proxy) as sock:
+        sock.ask("GET", WATCH)
+        server = upstream.accept()
+        server.message()
+        if when != "before the head":
+            server.send(answering(200, b"", CHUNKED))
+            sock.head()
+        if when == "after an event":
+            server.send(chunked(EVENT % 1))
+            sock.chunk()
+        elif when == "in a chunk":
+            server.send(b"ff\r\nhalf")
+            sock.chunk()
+        getattr(sock, how)()
+        assert server.ended()
+    line = proxy.log.wait_for("ambassador.request")
+    assert line["status"] == (0 if when == "before the head" else 200)
+    assert Inside(proxy).servers == 0
+
+
+def test_a_client_that_has_said_all_and_goes(plain: Upstream, start: Start) -> None:
+    """Who closes its half of the connection is taken for gone, as by Go's server."""
+    proxy = start(plain.server)
+    with client(proxy) as sock:
+        server = watching(plain, sock)
+        sock.shut()
+        assert server.ended()
+        assert sock.ended()
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one write", "one by one"])
+def test_a_client_that_pipelines_a_watch_and_goes(plain: Upstream, start: Start, together: bool) -> None:
+    """Whatever came before it on that connection."""
+    proxy = start(plain.server)
+    with client(proxy) as sock:
+        whole = asking() + asking("GET", WATCH)
+        sock.send(*((whole,) if together else (asking(), asking("GET", WATCH))))
+        server = plain.accept()
+        server.message()
+        server.send(answering())
+        sock.message()
+        server.message()
+        server.send(answering(200, b"", CHUNKED))
+        sock.head()
+        sock.close()
+        assert server.ended()
+
+
+def test_a_client_that_goes_in_its_body(upstream: Upstream, start: Start) -> None:
+    """The request ends at the server, which can't take it for whole."""
+    proxy = start(upstream.server, allow_write=True)
+    with client(proxy) as sock:
+        sock.send(asking("POST", PODS, CHUNKED), chunked(b"a"))
+        server = upstream.accept()
+        server.head()
+        assert server.chunk() == b"a"
+        sock.close()
+        with pytest.raises(Gone):
+            server.chunk()
+    eventually(lambda: not Inside(proxy).active)
+
+
+def test_a_client_that_goes_before_its_body_is_there(plain: Upstream, start: Start) -> None:
+    """Of a short one nothing has been sent."""
+    proxy = start(plain.server, allow_write=True)
+    inside = Inside(proxy)
+    with client(proxy) as sock:
+        sock.send(asking("POST", PODS, "Content-Length: 5"), b"a")
+        eventually(lambda: inside.came)
+    eventually(lambda: not inside.active)
+    assert plain.nobody()
+    assert proxy.log.wait_for("ambassador.request")["status"] == 0
+
+
+def test_a_client_that_goes_while_it_is_connected_for(start: Start) -> None:
+    """Nothing is sent for nobody."""
+    with Upstream(tls=True) as upstream:
+        proxy = start(upstream.server)
+        inside = Inside(proxy)
+        with client(proxy) as sock:
+            sock.ask("GET", WATCH)
+            server = upstream.begin()
+        eventually(lambda: inside.clients == 0)
+        server.sock.do_handshake()  # type: ignore[attr-defined]
+        assert server.ended()
+        eventually(lambda: not inside.active)
+
+
+@pytest.mark.parametrize("how", ["close", "tear", "reset"])
+def test_a_server_that_goes(upstream: Upstream, start: Start, how: str) -> None:
+    """The client's stream is torn, and the client sees that."""
+    proxy = start(upstream.server)
+    with client(proxy) as sock:
+        server = watching(upstream, sock)
+        server.send(chunked(EVENT % 1))
+        sock.chunk()
+        getattr(server, how)()
+        with pytest.raises(Gone):
+            sock.chunk()
+
+
+def test_a_watch_that_ends_in_order(upstream: Upstream, start: Start) -> None:
+    """Leaves two connections that are as good as new."""
+    proxy = start(upstream.server)
+    with client(proxy) as sock:
+        server = watching(upstream, sock)
+        server.send(chunked(EVENT % 1, last=True))
+        assert sock.chunks() == EVENT % 1
+        sock.ask()
+        server.message()
+        server.send(answering(200, b"next"))
+        assert sock.message().body == b"next"
+
+
+# -- clients that don't keep up --------------------------------------------------------
+
+
+def test_a_slow_client_slows_its_server_down_and_nobody_else(upstream: Upstream, start: Start) -> None:
+    """What it doesn't take waits at the server, and not in the proxy; then it gets all of it."""
+    proxy = start(upstream.server)
+    inside = Inside(proxy)
+    piece = chunked(random.Random(0).randbytes(100_000))
+    with client(proxy, receive=32_768) as slow, client(proxy) as other:
+        server = watching(upstream, slow, FOLLOW)
+        written = server.fill(piece, lambda: inside.waiting >= HIGH)
+        assert HIGH <= inside.waiting < HIGH + 4 * 65_536
+        assert written < KERNEL
+        for _ in range(3):
+            other.ask()
+            quick = upstream.take(new=upstream.connections == 1)
+            quick.message()
+            quick.send(answering(200, b"mine"))
+            assert other.message().body == b"mine"
+        assert HIGH <= inside.waiting < HIGH + 4 * 65_536
+        behind = len(piece) - written % len(piece)
+        rest = Aside(lambda: server.send(piece[len(piece) - behind :], b"0\r\n\r\n"))
+        body = slow.chunks()
+        assert body == random.Random(0).randbytes(100_000) * ((written + behind) // len(piece))
+        rest.join()
+        eventually(lambda: inside.kept == 2)
+
+
+def test_a_connection_that_was_held_back_at_the_end_serves_the_next(upstream: Upstream, start: Start) -> None:
+    """A slow client's answer, whose last piece has to wait, leaves a connection behind that is as good as any."""
+    proxy = start(upstream.server)
+    inside = Inside(proxy)
+    with client(proxy, receive=32_768) as slow, client(proxy) as other:
+        server = watching(upstream, slow, WEB)
+        hold_back(proxy, server, HIGH - 16_000)
+        server.send(chunked(b"x" * 16_000, last=True))
+        eventually(lambda: inside.kept)
+        other.ask()
+        server.message()
+        server.send(answering(200, b"mine"))
+        assert other.message().body == b"mine"
+
+
+def test_a_client_that_only_asks(plain: Upstream, start: Start) -> None:
+    """Request after request, without taking an answer: at some point nothing more is asked for it."""
+    proxy = start(plain.server)
+    inside = Inside(proxy)
+
+    def act(wire: Wire) -> None:
+        while True:
+            wire.message()
+            wire.send(answering(200, b"x" * 60_000))
+
+    plain.serve(act)
+    with client(proxy, receive=32_768) as sock:
+        asked = sock.fill(asking() * 50, lambda: inside.waiting >= HIGH and still(inside))
+        assert inside.waiting < 2 * HIGH
+        assert asked < KERNEL
+
+
+def still(inside: Inside) -> bool:
+    """Whether no request has come to an end between two looks."""
+    before = inside.proxy.tally.requests
+    for _ in range(100):
+        inside.look(lambda: None)
+    return inside.proxy.tally.requests == before
+
+
+def test_a_client_that_only_sends(plain: Upstream, start: Start) -> None:
+    """A body that the server doesn't take waits at the client."""
+    proxy = start(plain.server, allow_write=True, max_body="1Ti")
+    inside = Inside(proxy)
+    with client(proxy) as sock:
+        sock.send(asking("POST", PODS, f"Content-Length: {1 << 40}"))
+        server = plain.accept()
+        server.head()
+        sent = sock.fill(b"y" * 100_000, lambda: inside.sending >= HIGH)
+        assert sent < KERNEL
+        assert inside.sending < 3 * HIGH
+        taken = 0
+        while taken < sent:
+            taken += len(server.exactly(min(65_536, sent - taken)))
+    assert server.ended()
+
+
+def test_a_client_that_takes_nothing_is_cut(upstream: Upstream, start: Start) -> None:
+    """After ``idle_timeout``, which passes quickly here; its server is let go."""
+    proxy = start(upstream.server, idle_timeout=hours(1))
+    inside = Inside(proxy)
+    with client(proxy, receive=32_768) as sock:
+        server = watching(upstream, sock, FOLLOW)
+        server.fill(chunked(b"x" * 100_000), lambda: inside.waiting >= HIGH)
+        inside.pass_time(3599.0)
+        assert inside.clients == 1
+        nobody_left(inside)
+        with pytest.raises((Gone, OSError)):  # noqa: PT012 - until it notices
+            while True:
+                server.send(b"x" * 100_000)
+        with pytest.raises(Gone):
+            sock.chunks()
+
+
+def test_a_client_that_takes_slowly_is_not_cut(plain: Upstream, start: Start) -> None:
+    """Whatever it has taken since the last look counts, also what the kernel had of it."""
+    proxy = start(plain.server, idle_timeout=hours(1))
+    inside = Inside(proxy)
+    with client(proxy, receive=32_768) as sock:
+        server = watching(plain, sock, FOLLOW)
+        hold_back(proxy, server, HIGH)
+        for _ in range(4):
+            sock.exactly(300_000)  # more than its own kernel and this test can have got already
+            inside.pass_time(3600.0)
+            assert inside.clients == 1
+        while inside.waiting:
+            sock.exactly(10_000)
+        hold_back(proxy, server, HIGH)
+        nobody_left(inside)
+
+
+def test_a_client_that_leaves_the_end_of_an_answer(plain: Upstream, start: Start) -> None:
+    """One that has asked for the connection to be closed, and then takes nothing, is cut as well."""
+    proxy = start(plain.server, idle_timeout=hours(1))
+    inside = Inside(proxy)
+    with client(proxy, receive=32_768) as sock:
+        sock.ask("GET", WEB, "Connection: close")
+        server = plain.accept()
+        server.message()
+        server.send(answering(200, b"", CHUNKED))
+        hold_back(proxy, server, HIGH // 2)
+        server.send(b"0\r\n\r\n")
+        eventually(lambda: not inside.active)
+        inside.pass_time(3599.0)
+        assert inside.clients == 1
+        nobody_left(inside)
+
+
+def test_a_slow_client_that_goes(upstream: Upstream, start: Start) -> None:
+    """While its server waits for it: that one is let go at once."""
+    proxy = start(upstream.server)
+    inside = Inside(proxy)
+    for how in ("close", "reset"):
+        with client(proxy, receive=32_768) as sock:
+            server = watching(upstream, sock, FOLLOW)
+            server.fill(chunked(b"x" * 100_000), lambda: inside.waiting >= HIGH)
+            getattr(sock, how)()
+            eventually(lambda: inside.clients == 0)
+            eventually(lambda: inside.servers == 0)
+            assert server.ended()
+
+
+def test_watches_of_slow_clients_wait_without_a_limit_of_time(plain: Upstream, start: Start) -> None:
+    """A watch on which nothing happens is not idle."""
+    proxy = start(plain.server, idle_timeout=hours(1))
+    inside = Inside(proxy)
+    with client(proxy) as sock:
+        server = watching(plain, sock)
+        for number in range(5):
+            inside.pass_time(10_000.0)
+            server.send(chunked(EVENT % number))
+            assert sock.chunk() == EVENT % number
+
+
+def nobody_left(inside: Inside) -> None:
+    """An hour after the kernel has moved something for the last time, the client is cut."""
+    for _ in range(2):
+        inside.pass_time(3600.0)
+    eventually(lambda: inside.clients == 0)
+
+
+def hours(count: int) -> object:
+    """So long."""
+    from datetime import timedelta
+
+    return timedelta(hours=count)
+
+
+# -- other protocols -------------------------------------------------------------------
+
+
+def switched(upstream: Upstream, sock: Wire, *, behind: bytes = b"", first: bytes = b"") -> Wire:
+    """The server's side of a tunnel. ``behind``: what the client says at once, ``first``: the server."""
+    sock.send(asking("POST", EXEC, *SPDY) + behind)
+    server = upstream.accept()
+    head = server.head()
+    assert (head.method, head.target) == ("POST", EXEC)
+    assert (head.get("Connection"), head.get("Upgrade"), head.get("Content-Length")) == (
+        "Upgrade",
+        "SPDY/3.1",
+        "0",
+    )
+    server.send(SWITCHED + first)
+    answer = sock.head()
+    assert (answer.status, answer.get("Connection"), answer.get("Upgrade")) == (101, "Upgrade", "SPDY/3.1")
+    return server
+
+
+@pytest.fixture
+def proxy(upstream: Upstream, start: Start) -> Proxied:
+    """One that lets exec pass."""
+    return start(upstream.server, allow=ENTERED)
+
+
+def test_a_tunnel(upstream: Upstream, proxy: Proxied) -> None:
+    """Both ways, byte for byte, also what would end something in HTTP; then it is one line in the log."""
+    with client(proxy) as sock:
+        server = switched(upstream, sock)
+        for data in (b"\0", b"\r\n\r\n", b"0\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", bytes(range(256)) * 1000):
+            sock.send(data)
+            assert server.exactly(len(data)) == data
+            server.send(data[::-1])
+            assert sock.exactly(len(data)) == data[::-1]
+        sock.close()
+        assert server.ended()
+    total = 1 + 4 + 5 + 18 + 256_000
+    line = proxy.log.wait_for("ambassador.request")
+    assert (line["status"], line["bytes"], line["resource"]) == (101, total, "pods/exec")
+    assert (proxy.running.tally.came, proxy.running.tally.sent) == (total, total)
+
+
+def test_websockets(upstream: Upstream, proxy: Proxied) -> None:
+    """A GET, whose headers come along, but for a token among the protocols."""
+    with client(proxy) as sock:
+        sock.ask(
+            "GET",
+            EXEC,
+            "Connection: keep-alive, Upgrade",
+            "Upgrade: WebSocket",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Protocol: v5.channel.k8s.io, base64url.bearer.authorization.k8s.io.c2VjcmV0",
+        )
+        server = upstream.accept()
+        head = server.head()
+        assert head.get("Upgrade") == "websocket"
+        assert head.get("Sec-WebSocket-Key") == "dGhlIHNhbXBsZSBub25jZQ=="
+        assert head.get("Sec-WebSocket-Protocol") == "v5.channel.k8s.io"
+        server.send(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: v5.channel.k8s.io\r\n\r\n"
+        )
+        answer = sock.head()
+        assert answer.get("Sec-WebSocket-Accept") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+        assert answer.get("Sec-WebSocket-Protocol") == "v5.channel.k8s.io"
+        sock.send(b"\x81\x85....hello")
+        assert server.exactly(11) == b"\x81\x85....hello"
+
+
+def test_what_is_said_right_behind_the_heads(upstream: Upstream, proxy: Proxied) -> None:
+    """In one write with the request, and in one with the 101."""
+    with client(proxy) as sock:
+        server = switched(upstream, sock, behind=b"too early", first=b"at once")
+        assert sock.exactly(7) == b"at once"
+        assert server.exactly(9) == b"too early"
+
+
+def test_what_is_said_while_the_server_thinks(upstream: Upstream, proxy: Proxied) -> None:
+    """Waits, as far as it is little; of more the client notices that nobody takes it."""
+    inside = Inside(proxy)
+    with client(proxy) as sock:
+        sock.ask("POST", EXEC, *SPDY)
+        server = upstream.accept()
+        server.head()
+        piece = random.Random(1).randbytes(65_536)
+        sent = sock.fill(piece, lambda: inside.held >= HIGH)
+        assert sent < KERNEL
+        assert inside.held <= HIGH + 65_536
+        assert not server.waits()
+        server.send(SWITCHED)
+        sock.head()
+        whole = piece * (sent // len(piece) + 1)
+        assert server.exactly(sent) == whole[:sent]
+
+
+def test_a_head_in_pieces(upstream: Upstream, proxy: Proxied) -> None:
+    """Of the request as of the answer, with what comes behind it."""
+    whole = asking("POST", EXEC, *SPDY)
+    with client(proxy) as sock:
+        sock.send(*(whole[at : at + 1] for at in range(len(whole) - 1)), whole[-1:] + b"behind")
+        server = upstream.accept()
+        server.head()
+        assert not server.waits()
+        server.send(*(SWITCHED[at : at + 1] for at in range(len(SWITCHED) - 1)), SWITCHED[-1:] + b"first")
+        sock.head()
+        assert sock.exactly(5) == b"first"
+        assert server.exactly(6) == b"behind"
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_a_tunnel_whose_client_goes(upstream: Upstream, proxy: Proxied, how: str) -> None:
+    """The server notices, after all that the client has said."""
+    with client(proxy) as sock:
+        server = switched(upstream, sock)
+        sock.send(b"last words")
+        assert server.exactly(10) == b"last words"
+        getattr(sock, how)()
+        assert server.ended()
+    eventually(lambda: Inside(proxy).servers == 0)
+
+
+@pytest.mark.parametrize("how", ["close", "tear", "reset"])
+def test_a_tunnel_whose_server_goes(upstream: Upstream, proxy: Proxied, how: str) -> None:
+    """The client notices."""
+    with client(proxy) as sock:
+        server = switched(upstream, sock)
+        server.send(b"last words")
+        assert sock.exactly(10) == b"last words"
+        getattr(server, how)()
+        assert sock.ended()
+    eventually(lambda: Inside(proxy).clients == 0)
+
+
+def test_a_server_that_goes_with_the_switch(upstream: Upstream, proxy: Proxied) -> None:
+    """What it said comes before its end."""
+    with client(proxy) as sock:
+        sock.ask("POST", EXEC, *SPDY)
+        server = upstream.accept()
+        server.head()
+        server.send(SWITCHED + b"no such container")
+        server.close()
+        assert sock.head().status == 101
+        assert sock.rest() == b"no such container"
+
+
+def test_back_pressure_to_the_client(upstream: Upstream, proxy: Proxied) -> None:
+    """A server that says more than the client takes has to wait; nothing is lost, not even at its end."""
+    inside = Inside(proxy)
+    piece = random.Random(2).randbytes(100_000)
+    with client(proxy, receive=32_768) as sock:
+        server = switched(upstream, sock)
+        written = server.fill(piece, lambda: inside.waiting >= HIGH)
+        assert written < KERNEL
+        assert inside.waiting < HIGH + 8 * 65_536
+        behind = len(piece) - written % len(piece)
+
+        def end() -> None:
+            server.send(piece[len(piece) - behind :])
+            server.close()
+
+        ending = Aside(end)
+        got = sock.rest()
+        ending.join()
+        assert got == piece * ((written + behind) // len(piece))
+
+
+def test_back_pressure_to_the_server(upstream: Upstream, proxy: Proxied) -> None:
+    """Likewise the other way."""
+    inside = Inside(proxy)
+    piece = random.Random(3).randbytes(100_000)
+    with client(proxy) as sock:
+        server = switched(upstream, sock)
+        sent = sock.fill(piece, lambda: inside.sending >= HIGH)
+        assert sent < KERNEL
+        assert inside.sending < HIGH + 2 * 65_536
+        behind = len(piece) - sent % len(piece)
+
+        def end() -> None:
+            sock.send(piece[len(piece) - behind :])
+            sock.close()
+
+        ending = Aside(end)
+        whole = piece * ((sent + behind) // len(piece))
+        assert server.exactly(len(whole)) == whole
+        ending.join()
+        assert server.ended()
+
+
+def test_both_ways_at_once(upstream: Upstream, proxy: Proxied) -> None:
+    """As much as each side can; neither blocks the other."""
+    up, down = random.Random(4).randbytes(3 << 20), random.Random(5).randbytes(3 << 20)
+    with client(proxy) as sock:
+        server = switched(upstream, sock)
+        there = Aside(lambda: check(server.both(down, len(up)) == up))
+        assert sock.both(up, len(down)) == down
+        there.join()
+
+
+def check(true: bool) -> None:
+    """It has to be."""
+    assert true
+
+
+@pytest.mark.parametrize("status", [200, 400, 403, 500])
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+def test_a_server_that_does_not_switch(upstream: Upstream, proxy: Proxied, status: int, framing: str) -> None:
+    """Its answer is passed on, and the connection ends, for what comes on it is no HTTP."""
+    with client(proxy) as sock:
+        sock.send(asking("POST", EXEC, *SPDY) + b"not HTTP")
+        server = upstream.accept()
+        server.head()
+        if framing == "length":
+            server.send(answering(status, b"no"))
+        else:
+            server.send(answering(status, b"", CHUNKED) + chunked(b"no", last=True))
+        got = sock.message()
+        assert (got.status, got.body, got.head.get("Connection")) == (status, b"no", "close")
+        assert sock.ended()
+        assert not server.waits() or server.ended()
+
+
+def test_a_switch_to_another_protocol(upstream: Upstream, proxy: Proxied) -> None:
+    """Than that which was asked for: nobody would know what to make of it."""
+    with client(proxy) as sock:
+        sock.ask("POST", EXEC, *SPDY)
+        server = upstream.accept()
+        server.head()
+        server.send(SWITCHED.replace(b"SPDY/3.1", b"websocket") + b"evil")
+        assert sock.message().status == 502
+        assert sock.ended()
+        assert server.ended()
+
+
+def test_a_server_that_hangs_up_instead_of_switching(upstream: Upstream, proxy: Proxied) -> None:
+    """502, once: nothing is sent again."""
+    with client(proxy) as sock:
+        sock.ask("POST", EXEC, *SPDY)
+        server = upstream.accept()
+        server.head()
+        server.close()
+        assert sock.message().status == 502
+    assert upstream.nobody()
+
+
+def test_a_switch_that_is_refused_here(upstream: Upstream, start: Start) -> None:
+    """Without a rule that names it."""
+    proxy = start(upstream.server)
+    with client(proxy) as sock:
+        sock.send(asking("POST", EXEC, *SPDY) + b"not HTTP")
+        assert sock.message().status == 403
+        assert sock.ended()
+    assert upstream.nobody()
+
+
+def test_a_tunnel_on_a_connection_that_was_used(upstream: Upstream, proxy: Proxied) -> None:
+    """After requests on the same connections, also in one write with it."""
+    with client(proxy) as sock:
+        sock.send(asking() + asking("POST", EXEC, *SPDY) + b"behind")
+        server = upstream.accept()
+        server.message()
+        server.send(answering(200, b"before"))
+        assert sock.message().body == b"before"
+        server.head()
+        server.send(SWITCHED)
+        assert sock.head().status == 101
+        assert server.exactly(6) == b"behind"
+        server.send(b"said")
+        assert sock.exactly(4) == b"said"
+        sock.close()
+        assert server.ended()
+    assert upstream.connections == 1
+
+
+def test_a_tunnel_is_never_idle(upstream: Upstream, proxy: Proxied) -> None:
+    """However long nothing is said."""
+    inside = Inside(proxy)
+    with client(proxy) as sock:
+        server = switched(upstream, sock)
+        for _ in range(3):
+            inside.pass_time(100_000.0)
+            sock.send(b"still")
+            assert server.exactly(5) == b"still"
+            server.send(b"here")
+            assert sock.exactly(4) == b"here"
+
+
+def test_a_tunnel_whose_client_takes_nothing_at_its_end(plain: Upstream, start: Start) -> None:
+    """What waits for it is dropped after ``idle_timeout``."""
+    proxy = start(plain.server, allow=ENTERED, idle_timeout=hours(1))
+    inside = Inside(proxy)
+    with client(proxy, receive=32_768) as sock:
+        server = switched(plain, sock)
+        piece = b"z" * 16_000
+        count = 0
+        while inside.waiting < HIGH // 2:
+            server.send(piece)
+            count += 1
+            eventually(lambda: inside.tunnelled == count * len(piece))  # noqa: B023 - called at once
+        server.close()
+        eventually(lambda: not inside.active)
+        assert inside.clients == 1
+        nobody_left(inside)
