@@ -414,7 +414,11 @@ def client(proxy: Proxied, *, receive: int = 0) -> Wire:
     if receive and proxy.options.unix_socket is None:
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
-        sock.connect((proxy.host, proxy.port))
+        try:
+            sock.connect((proxy.host, proxy.port))
+        except OSError:
+            sock.close()
+            raise
         return Wire(sock)
     return Wire(proxy.connect())
 

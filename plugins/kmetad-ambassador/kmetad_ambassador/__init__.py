@@ -13,7 +13,9 @@ Each module may import those above it::
     headers    which headers are passed on                           (pure)
     incoming   a request as a client sent it                         (pure)
     reader     bytes in, requests out                                (pure)
+    saying     what the proxy says itself, as HTTP                   (pure)
     aside      calls that take long, beside the event loop
+    deadline   something has to happen in time
     line       one connected socket in the event loop
     identity   as whom the API server is asked
     connect    a connection to it

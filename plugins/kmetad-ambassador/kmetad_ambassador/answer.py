@@ -33,7 +33,7 @@ class Answer:
     """The answer to one try of a request.
 
     ``repeatable``: the request is there whole, and can be sent again. ``may_renew``: with another token, after a 401.
-    ``close``: whether the client's connection is to be closed after it.
+    ``closing``: whether the client's connection is to be closed after it.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Answer:
         *,
         repeatable: bool,
         may_renew: bool,
-        close: Callable[[], bool],
+        closing: Callable[[], bool],
     ) -> None:
         self.status = 0
         self.sent = 0
@@ -64,7 +64,7 @@ class Answer:
         self._protocol = protocol
         self._repeatable = repeatable and request.method in _SAFE
         self._may_renew = may_renew
-        self._close = close
+        self._closing = closing
         self._out: list[bytes] = []
         self._held = self._chunked = self._endless = False
         self._between_events = True
@@ -116,7 +116,7 @@ class Answer:
             if self._chunked:
                 self._out.append(b"Transfer-Encoding: chunked\r\n")
         request = self._request
-        if self.last or not (request.keep_alive and request.complete) or self._close():
+        if self.last or not (request.keep_alive and request.complete) or self._closing():
             self.last = True
             self._out.append(b"Connection: close\r\n")
         self._out.append(b"\r\n")

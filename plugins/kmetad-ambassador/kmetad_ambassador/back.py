@@ -69,7 +69,7 @@ class Back:
         self._asked = False
         self._keep = True
         self._switched = False
-        self.line = Line(sock, self, loop, tls=now.context is not None)
+        self.line = Line(sock, self, loop)
 
     def send(self, data: bytes, answering: Answering, *, whole: bool, to_head: bool) -> None:
         """Send a request; unless it is ``whole``, the rest follows by ``more``. ``to_head``: its answer has no body."""
@@ -181,6 +181,8 @@ class Back:
         assert self._answering is not None
         self._answering.head(status, self._reason, self._headers)
         if self._to_head:
+            # One that would stream may be at work with it still, before it reads the next request.
+            self._keep = self._keep and not self._until_end and not self._in_chunks
             self._completed()
 
     def on_body(self, data: bytes) -> None:
@@ -199,6 +201,10 @@ class Back:
     def _completed(self) -> None:
         self._complete = True
         self._keep = self._keep and self._parser.should_keep_alive()  # which is known only here
+
+    @property
+    def _in_chunks(self) -> bool:
+        return any(name.lower() == b"transfer-encoding" for name, _ in self._headers)
 
     @property
     def _until_end(self) -> bool:

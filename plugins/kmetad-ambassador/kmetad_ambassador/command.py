@@ -50,35 +50,51 @@ _FILTER = """\
 Beside the rules. Regular expressions with commas between them; one of them has to match, anywhere in it."""
 _GROUPS: dict[tuple[str, str], dict[str, tuple[str, str]]] = {
     ("where it listens", ""): {
-        "port": ("PORT", "{default}; 0 takes any that is free, and the line on standard output says which"),
-        "address": ("IP", "{default}; with another than loopback set --token-file"),
+        "port": (
+            "PORT",
+            "default {default}; 0 takes any that is free, and the line on standard output says which",
+        ),
+        "address": ("IP", "default {default}; with another than loopback set --token-file"),
         "unix_socket": ("PATH", "listen there instead, for this user alone"),
-        "keepalive": ("DURATION", "probe a silent TCP connection after this long; {default}; 0: never"),
-        "api_prefix": ("PREFIX", "{default}; as /custom/ it is before all paths, and taken away"),
+        "keepalive": (
+            "DURATION",
+            "probe a silent TCP connection after this long (default {default}); 0: never",
+        ),
+        "api_prefix": ("PREFIX", "before all paths, as /custom/, and taken away (default {default})"),
     },
     ("what is allowed", _ALLOWED): {
         "allow": ("RULE", "VERBS:RESOURCES[:NAMESPACES[:NAMES]], each a list with commas, or *; repeatable"),
-        "allow_write": ("", "whatever changes something as well; --allow then adds to it"),
+        "allow_write": ("", "allow whatever changes something, too; --allow then adds to it"),
         "token_file": ("FILE", "clients have to send what it holds as a bearer token"),
     },
     ("kubectl proxy's filter", _FILTER): {
-        "accept_hosts": ("REGEXES", "of the Host, without its port; {default}"),
-        "accept_paths": ("REGEXES", "{default}"),
-        "reject_paths": ("REGEXES", "whatever accepts them; none, for exec and attach need a rule"),
-        "reject_methods": ("REGEXES", "as ^(POST|PUT|PATCH|DELETE)$; none"),
-        "disable_filter": ("", "check neither Host and Origin, nor any of these, nor rules: dangerous"),
+        "accept_hosts": ("REGEXES", "of the Host, without its port (default {default})"),
+        "accept_paths": ("REGEXES", "of the path (default {default})"),
+        "reject_paths": (
+            "REGEXES",
+            "of the path, whatever accepts it (default none: exec and attach need a rule anyway)",
+        ),
+        "reject_methods": ("REGEXES", "as ^(POST|PUT|PATCH|DELETE)$ (default none)"),
+        "disable_filter": ("", "check no Host, no Origin, none of these, and no rule: dangerous"),
     },
     ("limits", ""): {
-        "max_requests": ("N", "at once; {default}"),
-        "max_head": ("SIZE", "of a request's first line and headers; {default}"),
-        "max_body": ("SIZE", "of a request's body; {default}"),
-        "idle_timeout": ("DURATION", "close connections on which no request came for so long; {default}"),
-        "drain_timeout": ("DURATION", "at the end, what is under way has so long; {default}"),
+        "max_requests": ("N", "at once (default {default}); twice as many connections"),
+        "max_head": ("SIZE", "of a request's first line and headers (default {default})"),
+        "max_body": ("SIZE", "of a request's body (default {default})"),
+        "idle_timeout": (
+            "DURATION",
+            "of who sends nothing, or takes nothing of an answer (default {default}); watches may be silent",
+        ),
+        "drain_timeout": ("DURATION", "at the end, what is under way has so long (default {default})"),
     },
 }
 """By title and description, the options with what stands for their value, and their help."""
 _OF_SERVER = ("append_server_path", "", "put the path of the server's URL before all others")
-_OF_LOG = ("log_requests", "", "a line for each request, for those that are refused, or for none; {default}")
+_OF_LOG = (
+    "log_requests",
+    "",
+    "a line for each request, for those that are refused, or for none (default {default})",
+)
 
 
 class ProxyError(KmetadError):

@@ -22,11 +22,11 @@ REPEATABLE = 256 * 1024
 class Exchange:
     """See the module. Made for a request that is allowed; ``target`` is exactly what was checked.
 
-    ``close``: whether the client's connection is to be closed after the answer.
+    ``closing``: whether the client's connection is to be closed after the answer.
     """
 
     def __init__(
-        self, front: Front, request: Incoming, target: bytes, host: bytes, *, close: Callable[[], bool]
+        self, front: Front, request: Incoming, target: bytes, host: bytes, *, closing: Callable[[], bool]
     ) -> None:
         self.came = 0
         """Bytes of the request's body."""
@@ -38,7 +38,7 @@ class Exchange:
         """Once the protocol is switched."""
         self._front = front
         self._request = request
-        self._close = close
+        self._closing = closing
         self._protocol = request.protocol
         self._ending = False
         self._first = b"%s %s HTTP/1.1\r\nHost: %s\r\n" % (request.method.encode("ascii"), target, host)
@@ -85,7 +85,7 @@ class Exchange:
                 self._protocol,
                 repeatable=whole is not None,
                 may_renew=may_renew,
-                close=self._close,
+                closing=self._closing,
             )
             if self._ending:
                 answer.end_early()

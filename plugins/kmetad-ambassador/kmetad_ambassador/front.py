@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
+from kmetad_ambassador.deadline import Deadline
 from kmetad_ambassador.incoming import Incoming
 from kmetad_ambassador.line import HIGH, Line
 from kmetad_ambassador.reader import Reader
@@ -51,16 +52,16 @@ class Front:
         self._reader = Reader(max_head, max_body)
         self._idle = idle
         self._on_gone = on_gone
-        self._busy = self._asks = False
-        """Whether a request is being answered; whether it hasn't been, as far as this side goes."""
-        self._waiter: asyncio.Future[None] | None = None
-        self._since = loop.time()
-        self._expires = self._since + idle
-        self._timer: asyncio.TimerHandle | None = loop.call_later(idle, self._check)
+        self.idle_since: float | None = loop.time()
+        """Since when it has asked for nothing, by the loop's clock; None while a request is under way."""
+        self._busy = False
         self._late = self._leaving = False
-        self._stall: asyncio.TimerHandle | None = None
-        self._looking: asyncio.TimerHandle | None = None
-        self.line = Line(sock, self, loop, tls=False)
+        self._waiter: asyncio.Future[None] | None = None
+        self._comes = Deadline(loop, self._is_late)
+        self._takes = Deadline(loop, self._stalled)
+        self._untaken = 0
+        self._comes.within(idle)
+        self.line = Line(sock, self, loop, patience=idle)
 
     @property
     def rest(self) -> bytes:
@@ -72,26 +73,20 @@ class Front:
         """Whether more has come than the requests that were taken."""
         return bool(self._reader.waiting or self._reader.ahead)
 
-    @property
-    def idle_since(self) -> float | None:
-        """Since when it has asked for nothing, by the loop's clock; None while a request is under way."""
-        return None if self._asks else self._since
-
     async def next(self) -> Incoming | None:
         """The next request; None when there will be none. Raises Refusal for what is no request."""
         reader = self._reader
-        self._since = self._loop.time()
+        self.idle_since = self._loop.time()
         while self.line.waiting >= HIGH and not self.gone:
-            self._asks = False  # who doesn't read the answers
-            await self._wait()
-        self._busy = self._asks = False
+            await self._wait()  # for who doesn't read the answers
+        self._busy = False
         if not self.gone:
-            self._expect(HEAD_SECONDS if reader.in_head else self._idle)
+            self._comes.within(HEAD_SECONDS if reader.in_head else self._idle)
         while not self.gone:
             reader.advance()
             if reader.waiting:
-                self._busy = self._asks = True
-                self._calm()
+                self._busy, self.idle_since = True, None
+                self._comes.off()
                 self._late = False  # it has come in the last moment
                 request = reader.waiting.popleft()
                 reader.advance()  # to what is there of its body
@@ -126,9 +121,9 @@ class Front:
             if self._late:
                 raise Refusal(408, "request", "the request's body didn't come in time")
             self._read_on()
-            self._expect(self._idle)
+            self._comes.within(self._idle)
             await self._wait()
-            self._calm()
+            self._comes.off()
             if of.body:
                 self._late = False  # likewise
         piece = bytes(of.body)
@@ -150,8 +145,10 @@ class Front:
         A client that is still sending is let to, for a moment, and nothing of it is looked at: the kernel would
         answer it with a reset, and that could overtake the answer (RFC 9112, 9.6).
         """
-        self._calm()
-        self._asks, self._since = False, self._loop.time()
+        if self.gone:
+            return
+        self._comes.off()
+        self.idle_since = self._loop.time()
         if self._reader.arriving is not None or self._reader.fault is not None:
             self._leaving = True
             self.line.end_writing()
@@ -180,17 +177,14 @@ class Front:
         reader, heads = self._reader, self._reader.heads
         reader.feed(data)
         if not self._busy and reader.in_head and reader.heads != heads:
-            self._expect(HEAD_SECONDS)
+            self._comes.within(HEAD_SECONDS)
         if self._busy and reader.held >= HIGH:
             self.line.pause()
-            self._see_that_it_is_there()
         self._wake()
 
     def drained(self) -> None:
         """All is written."""
-        if self._stall is not None:
-            self._stall.cancel()
-            self._stall = None
+        self._takes.off()
         if self._leaving:
             self._linger()
         self._wake()
@@ -221,67 +215,34 @@ class Front:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _see_that_it_is_there(self) -> None:
-        """A client that isn't read from, since so much has come of it, may have gone."""
-        if self._looking is None:
-            self._looking = self._loop.call_later(self._idle, self._look)
-
-    def _look(self) -> None:
-        self._looking = None
-        if self.line.hung_up():
-            self.line.close()
-            self.lost(None)
-        elif self.line.paused:
-            self._see_that_it_is_there()
-
     def _see_that_it_takes(self) -> None:
         """A client that takes nothing for too long of what waits for it is cut off."""
-        if self._stall is None:
-            self._stall = self._loop.call_later(self._idle, self._stalled, self.line.untaken())
+        if not self._takes.on:
+            self._untaken = self.line.untaken()
+            self._takes.within(self._idle)
 
     def _linger(self) -> None:
-        self._stall = self._loop.call_later(LINGER, self.cut)
+        self._untaken = 0
+        self._takes.within(LINGER)
 
-    def _stalled(self, before: int) -> None:
-        self._stall = None
-        if self.line.untaken() < before:
+    def _stalled(self) -> None:
+        if self.line.untaken() < self._untaken:
             self._see_that_it_takes()
         else:
             self.line.close()
             self.lost(None)
 
+    def _is_late(self) -> None:
+        self._late = True
+        self._wake()
+
     def _end(self) -> None:
         self.gone = True
         self._wake()
-        for timer in (self._timer, self._stall, self._looking):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._stall = self._looking = None
-        self._expires = float("inf")
+        self._comes.cancel()
+        self._takes.cancel()
         on_gone, self._on_gone = self._on_gone, _nobody
         on_gone(self)
-
-    def _expect(self, seconds: float) -> None:
-        """Something has to come within so many seconds. There is one timer, which is set anew when it is due."""
-        self._expires = self._loop.time() + seconds
-        if self._timer is None:
-            self._timer = self._loop.call_later(seconds, self._check)
-        elif self._timer.when() > self._expires:
-            self._timer.cancel()
-            self._timer = self._loop.call_at(self._expires, self._check)
-
-    def _calm(self) -> None:
-        self._expires = float("inf")
-
-    def _check(self) -> None:
-        self._timer = None
-        if self._expires == float("inf"):
-            return
-        if self._loop.time() < self._expires:
-            self._timer = self._loop.call_at(self._expires, self._check)
-            return
-        self._late = True
-        self._wake()
 
 
 def _nobody(front: Front) -> None:

@@ -40,8 +40,8 @@ class Gate:
         self._strips = self._prefix != "/" and not self._prefix.startswith("/api")
         self._token = None if options.token_file is None else LocalToken(options.token_file)
 
-    def read(self, request: Incoming) -> Passed:
-        """What it asks for. Raises Refusal for whom nothing is told, and for what can't be understood."""
+    def admit(self, request: Incoming) -> None:
+        """Raises Refusal for whom nothing is told."""
         if request.fault is not None:
             raise request.fault
         if self._checks:
@@ -50,6 +50,9 @@ class Gate:
             )
         if self._token is not None:
             self._token.check(request.noted.get(b"authorization", b""))
+
+    def read(self, request: Incoming) -> Passed:
+        """What it asks for. Raises Refusal for what can't be understood."""
         target = self._within(canonical(request.target))
         return Passed(asked(request.method, target), target)
 

@@ -63,8 +63,8 @@ class Identity:
         self._overdue: asyncio.Task[Now] | None = None
         """A look that has taken too long already."""
         self._renewing: asyncio.Task[Now | None] | None = None
-        self._nothing_at = 0.0
-        """When nothing else was found the last time that the server didn't accept what there was."""
+        self._nothing_until = 0.0
+        """Requests that are sent until then needn't look for something else: there was nothing just now."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._lacks, self._lacked = lacks, ""
 
@@ -89,8 +89,7 @@ class Identity:
     async def renew(self, sent: Now, at: float) -> Now | None:
         """The server didn't accept what was sent: what it may accept instead; None where there is nothing else.
 
-        ``at``: when it was sent, by the loop's clock. Who asks meanwhile, or sent it before the last answer, gets
-        the same. Raises CredentialsError.
+        ``at``: when it was sent, by the loop's clock. Who asks meanwhile gets the same. Raises CredentialsError.
         """
         if not self._server.secure:
             return None
@@ -98,8 +97,10 @@ class Identity:
         if now is not None and now.differs(sent):
             return now  # another request has been here
         if self._renewing is None:
-            if at <= self._nothing_at:
-                return None
+            if at < self._nothing_until:
+                # What changes by itself is seen all the same; a command isn't run for each request.
+                now = await asyncio.shield(self._look_anew())
+                return now if now.differs(sent) else None
             self._renewing = self._begin(self._renew(sent))
         return await asyncio.shield(self._renewing)
 
@@ -115,7 +116,7 @@ class Identity:
     def look_again(self) -> None:
         """Something has been replaced: the next request looks. May be called from any thread."""
         self._looking = None  # it may have begun before
-        self._until = self._nothing_at = 0.0
+        self._until = self._nothing_until = 0.0
 
     async def close(self) -> None:
         """Give up what is under way."""
@@ -140,8 +141,8 @@ class Identity:
             task.exception()  # whoever waited has it
 
     def _look_anew(self) -> asyncio.Task[Now]:
-        self._looking = self._begin(self._look())
-        return self._looking
+        self._looking = looking = self._begin(self._look())
+        return looking
 
     async def _look(self) -> Now:
         try:
@@ -161,12 +162,11 @@ class Identity:
         return found
 
     async def _renew(self, sent: Now) -> Now | None:
-        begun = asyncio.get_running_loop().time()
         if await aside(self._credentials.renew, sent.headers):
             now = await asyncio.shield(self._look_anew())
             if now.differs(sent):
                 return now
-        self._nothing_at = begun
+        self._nothing_until = asyncio.get_running_loop().time() + FRESH
         return None
 
     def _read(self, before: Now | None) -> Now:

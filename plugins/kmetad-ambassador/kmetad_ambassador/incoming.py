@@ -57,7 +57,7 @@ class Incoming:
         """Bytes of the body so far."""
         self.complete = False
         self.fault: Refusal | None = None
-        """Why the rest of the body can't be read."""
+        """What is wrong with it; of its body, why no more can be read."""
 
     @property
     def length(self) -> int | None:

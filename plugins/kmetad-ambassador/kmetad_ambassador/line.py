@@ -15,6 +15,8 @@ import sys
 import termios
 from typing import Protocol
 
+from kmetad_ambassador.deadline import Deadline
+
 HIGH = 256 * 1024
 """Bytes that wait to be written on one side, from which on nothing more is read from the other."""
 
@@ -24,8 +26,6 @@ _RECORD = 16384
 The most that a TLS record holds. What OpenSSL is given is never more, so that it takes all of it or nothing, and
 what it didn't take is given to it again (SSL_write(3)).
 """
-_READS = 8
-"""Records that are read at once, before it is the others' turn."""
 _NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -52,30 +52,38 @@ class Line:
         "_closing",
         "_ending",
         "_fd",
+        "_gone",
         "_loop",
         "_out",
+        "_patience",
         "_paused",
-        "_pending",
-        "_reading",
         "_sock",
+        "_tls",
         "closed",
         "receiver",
     )
 
     def __init__(
-        self, sock: socket.socket, receiver: Receiver, loop: asyncio.AbstractEventLoop, *, tls: bool
+        self,
+        sock: socket.socket,
+        receiver: Receiver,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        patience: float | None = None,
     ) -> None:
+        """``patience``: seconds after which it is looked, while nothing is read, whether the other side is there."""
         self.receiver = receiver
         self.closed = False
         self._sock = sock
+        self._tls = isinstance(sock, ssl.SSLSocket)
         self._fd = sock.fileno()
         self._loop = loop
         self._out = bytearray()
-        self._reading = False
         self._paused = False
         self._closing = self._ending = False
-        self._pending = sock.pending if tls and isinstance(sock, ssl.SSLSocket) else None
-        self._read(True)
+        self._patience = patience
+        self._gone = Deadline(loop, self._look_whether_gone)
+        loop.add_reader(self._fd, self._readable)
 
     @property
     def waiting(self) -> int:
@@ -105,39 +113,29 @@ class Line:
             self._out += memoryview(data)[sent:]
             self._loop.add_writer(self._fd, self._writable)
 
-    @property
-    def paused(self) -> bool:
-        """Whether nothing is read."""
-        return self._paused
-
-    def hung_up(self) -> bool:
-        """Whether the other side has ended it, or it broke, also where nothing is read (poll(2): POLLRDHUP)."""
-        if self.closed:
-            return True
-        poll = select.poll()
-        poll.register(self._fd, select.POLLRDHUP)
-        return bool(poll.poll(0))
-
     def pause(self) -> None:
-        """Read nothing for now. That the other side has gone isn't noticed meanwhile."""
-        if not self._paused:
+        """Read nothing for now."""
+        if not self._paused and not self.closed:
             self._paused = True
-            self._read(False)
+            self._loop.remove_reader(self._fd)
+            if self._patience is not None:
+                self._gone.within(self._patience)
 
     def resume(self) -> None:
         """Read again."""
-        if self._paused:
+        if self._paused and not self.closed:
             self._paused = False
-            self._read(True)
-            if self._pending is not None and self._pending():
-                self._loop.call_soon(self._readable)  # OpenSSL has it already: the kernel won't tell again
+            self._loop.add_reader(self._fd, self._readable)
+            self._gone.off()
 
     def close(self) -> None:
         """Close it, whatever is still to be written. Nobody is told."""
         if self.closed:
             return
         self.closed = True
-        self._read(False)
+        self._gone.cancel()
+        if not self._paused:
+            self._loop.remove_reader(self._fd)
         if self._out:
             self._loop.remove_writer(self._fd)
             self._out.clear()
@@ -157,43 +155,42 @@ class Line:
         if not self._out:
             self._shut()
 
-    def _read(self, on: bool) -> None:
-        if on and not self._reading and not self.closed:
-            self._reading = True
-            self._loop.add_reader(self._fd, self._readable)
-        elif not on and self._reading:
-            self._reading = False
-            self._loop.remove_reader(self._fd)
-
     def _readable(self) -> None:
-        for _ in range(_READS):
-            if self.closed or self._paused:
-                return
-            try:
-                data = self._sock.recv(_READ)
-            except _NOT_NOW:
-                return
-            except OSError as error:
-                self._lose(error)
-                return
-            if not data:
-                self._lose(None)
-                return
-            try:
-                self.receiver.received(data)
-            except Exception:
-                self._lose(ConnectionAbortedError())  # nobody waits for ever, and the loop tells what it was
-                raise
-            if self._pending is None or not self._pending():  # of one that is closed by now, none
-                return
-        self._loop.call_soon(self._readable)
+        if self.closed or self._paused:
+            return
+        try:
+            data = self._sock.recv(
+                _READ
+            )  # of TLS one record, whole: nothing of it is left where nobody looks
+        except _NOT_NOW:
+            return
+        except OSError as error:
+            self._lose(error)
+            return
+        if not data:
+            self._lose(None)
+            return
+        try:
+            self.receiver.received(data)
+        except Exception:
+            self._lose(ConnectionAbortedError())  # nobody waits for ever, and the loop tells what it was
+            raise
+
+    def _look_whether_gone(self) -> None:
+        """poll(2): POLLRDHUP tells without reading."""
+        poll = select.poll()
+        poll.register(self._fd, select.POLLRDHUP)
+        if poll.poll(0):
+            self._lose(None)
+        elif self._patience is not None:
+            self._gone.within(self._patience)
 
     def _send(self, data: bytes | bytearray) -> int:
         """Bytes that were taken."""
         sent = 0
         with memoryview(data) as view:
             try:
-                if self._pending is None:
+                if not self._tls:
                     return self._sock.send(view)
                 while sent < len(view):
                     sent += self._sock.send(view[sent : sent + _RECORD])

@@ -122,6 +122,7 @@ class Listener:
             client.setblocking(False)
             if client.family != socket.AF_UNIX:
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # as Go's listeners
             self._taken(client)
 
     def _go_on(self) -> None:

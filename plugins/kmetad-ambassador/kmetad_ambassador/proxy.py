@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from kmetad.api import Server
-from kmetad_ambassador import listen
+from kmetad_ambassador import listen, saying
 from kmetad_ambassador.back import Pool
 from kmetad_ambassador.connect import Connector
 from kmetad_ambassador.exchange import Exchange
@@ -23,31 +23,6 @@ from kmetad_ambassador.tally import Tally
 
 HEALTH = b"/healthz"
 """The proxy's own: whether it is there. The API server's are /livez and /readyz."""
-
-_REASONS = {
-    400: b"Bad Request",
-    401: b"Unauthorized",
-    403: b"Forbidden",
-    404: b"Not Found",
-    405: b"Method Not Allowed",
-    408: b"Request Timeout",
-    413: b"Content Too Large",
-    414: b"URI Too Long",
-    417: b"Expectation Failed",
-    429: b"Too Many Requests",
-    431: b"Request Header Fields Too Large",
-    500: b"Internal Server Error",
-    501: b"Not Implemented",
-    502: b"Bad Gateway",
-    503: b"Service Unavailable",
-    504: b"Gateway Timeout",
-    505: b"HTTP Version Not Supported",
-}
-_MORE = {
-    401: b"WWW-Authenticate: Bearer\r\n",
-    405: b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE\r\n",
-    429: b"Retry-After: 1\r\n",
-}
 
 
 class Proxy:
@@ -182,26 +157,23 @@ class Proxy:
         try:
             request = await front.next()
         except Refusal as refusal:
-            self._refuse(front, refusal, last=True)
+            front.write(saying.refused(refusal, last=True, to_head=False))
             self.tally.refusal(refusal, "", b"", None, 0.0)
             return False
         if request is None:
             return False
-        if (
-            request.fault is None
-            and request.method in ("GET", "HEAD")
-            and request.target.split(b"?", 1)[0] == HEALTH
-        ):
-            return self._health(front, request)
         begun = asyncio.get_running_loop().time()
         passed: Passed | None = None
         try:
+            if request.fault is None and request.method in ("GET", "HEAD") and _is_health(request.target):
+                return self._health(front, request)
+            self._gate.admit(request)
             passed = self._gate.read(request)
             self._gate.check(request, passed)
             return await self._pass_on(front, request, passed, begun)
         except Refusal as refusal:
-            keeps = request.keep_alive and request.complete and not self._closing
-            self._refuse(front, refusal, last=not keeps, bodiless=request.method == "HEAD")
+            keeps = self._keeps(request)
+            front.write(saying.refused(refusal, last=not keeps, to_head=request.method == "HEAD"))
             seconds = asyncio.get_running_loop().time() - begun
             terms = None if passed is None else passed.asked
             self.tally.refusal(refusal, request.method, request.target, terms, seconds)
@@ -209,12 +181,11 @@ class Proxy:
 
     async def _pass_on(self, front: Front, request: Incoming, passed: Passed, begun: float) -> bool:
         tally = self.tally
-        if len(self._exchanges) >= self._options.max_requests:
-            raise Refusal(
-                429, "limit", f"{self._options.max_requests} requests are under way already (--max-requests)"
-            )
+        most = self._options.max_requests
+        if len(self._exchanges) >= most:
+            raise Refusal(429, "limit", f"{most} requests are under way already (--max-requests)")
         target = self._path.encode("ascii") + passed.target.raw()
-        exchange = Exchange(front, request, target, self._host, close=self._is_closing)
+        exchange = Exchange(front, request, target, self._host, closing=self._is_closing)
         self._exchanges[exchange] = passed
         tally.active += 1
         refused = False
@@ -251,31 +222,25 @@ class Proxy:
     def _is_closing(self) -> bool:
         return self._closing
 
-    # -- what it says itself -------------------------------------------------------------
-
     def _health(self, front: Front, request: Incoming) -> bool:
-        """Of the proxy alone; with ``?verbose`` its counters, too."""
-        self.tally.connections = self._pool.opened
-        lines = [*self.tally.lines(), ""] if request.target.endswith(b"?verbose") else []
+        """Of the proxy alone; with ``?verbose``, for whom it may tell, its counters, too."""
+        lines = []
+        if request.target.endswith(b"?verbose"):
+            self._gate.admit(request)
+            self.tally.connections = self._pool.opened
+            lines = [*self.tally.lines(), ""]
         status, text = (503, "stopping") if self._closing else (200, "ok")
         body = "\n".join([*lines, text]).encode()
-        keeps = request.keep_alive and request.complete and not self._closing
-        self._say(front, status, b"text/plain; charset=utf-8", body, keeps, request.method == "HEAD")
+        keeps = self._keeps(request)
+        front.write(
+            saying.answer(status, saying.TEXT, body, last=not keeps, to_head=request.method == "HEAD")
+        )
         return keeps
 
-    def _refuse(self, front: Front, refusal: Refusal, *, last: bool, bodiless: bool = False) -> None:
-        self._say(front, refusal.status, b"application/json", refusal.body(), not last, bodiless)
+    def _keeps(self, request: Incoming) -> bool:
+        """Whether another request may follow this one, which the server doesn't see."""
+        return request.keep_alive and request.complete and not self._closing
 
-    def _say(self, front: Front, status: int, kind: bytes, body: bytes, keeps: bool, bodiless: bool) -> None:
-        head = (
-            b"HTTP/1.1 %d %s\r\nContent-Type: %s\r\nCache-Control: no-store\r\nContent-Length: %d\r\n%s%s\r\n"
-            % (
-                status,
-                _REASONS.get(status, b"OK"),
-                kind,
-                len(body),
-                _MORE.get(status, b""),
-                b"" if keeps else b"Connection: close\r\n",
-            )
-        )
-        front.write(head if bodiless else head + body)
+
+def _is_health(target: bytes) -> bool:
+    return target.partition(b"?")[0] == HEALTH

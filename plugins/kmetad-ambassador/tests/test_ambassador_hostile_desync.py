@@ -80,12 +80,13 @@ def test_what_nobody_has_asked_for(upstream: Upstream, unasked: bytes) -> None:
 
 
 @pytest.mark.parametrize("tls", [True, False], ids=["TLS", "plain"])
-def test_two_answers_where_the_next_request_waits_already(tls: bool) -> None:
+@pytest.mark.parametrize("same", [True, False], ids=["the same client's", "another's"])
+def test_two_answers_where_the_next_request_waits_already(tls: bool, same: bool) -> None:
     """What is there when a connection is to be used again is no answer to what is asked then."""
-    asked, acted = threading.Event(), threading.Event()
+    asked, go_on, acted = threading.Event(), threading.Event(), threading.Event()
 
     def act(link: Link) -> None:
-        upstream.act = obliging
+        server.act = obliging
         link.request()
         asked.set()
         go_on.wait(DEADLINE)
@@ -94,21 +95,23 @@ def test_two_answers_where_the_next_request_waits_already(tls: bool) -> None:
         acted.set()
         obliging(link)
 
-    go_on = threading.Event()
-    with Upstream(tls=tls) as upstream:
-        upstream.act = act
-        with Proxied(upstream.server) as proxied, Caller(proxied) as caller:
-            caller.send(ask() + ask("GET", SECOND))
+    with Upstream(tls=tls) as server:
+        server.act = act
+        with Proxied(server.server) as proxied, Caller(proxied) as caller, Caller(proxied) as other:
+            caller.send(ask() + ask("GET", SECOND) * same)
             assert asked.wait(DEADLINE)
-            with held(proxied):
+            seen(proxied)
+            with held(proxied):  # what is sent meanwhile is there at once
                 go_on.set()
                 assert acted.wait(DEADLINE)
-            caller.until_answers(2)
-        reached = upstream.taken()
-    first, second = caller.answers()
+                other.send(ask("GET", SECOND) * (not same))
+            caller.until_answers(1 + same)
+            other.until_answers(not same)
+        reached = server.taken()
+    first, second = (*caller.answers(), *other.answers())
     assert first.body == (b"ok" if tls else b"x" * 65494)
     assert second.body == SECONDS
-    assert reached == written(upstream, sent("GET", WEB), sent("GET", SECOND))
+    assert reached == written(server, sent("GET", WEB), sent("GET", SECOND))
 
 
 def test_a_body_that_goes_wrong_under_an_answer(upstream: Upstream) -> None:

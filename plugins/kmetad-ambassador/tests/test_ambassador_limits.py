@@ -799,9 +799,9 @@ def test_a_socket_that_was_removed(upstream: Upstream, start: Start, tmp_path: P
 # -- health ----------------------------------------------------------------------------
 
 
-def health(proxy: Proxied) -> dict[str, int]:
+def health(proxy: Proxied, **headers: str) -> dict[str, int]:
     """The counters that it tells."""
-    lines = proxy.get("/healthz?verbose").body.decode().split("\n")
+    lines = proxy.get("/healthz?verbose", **headers).body.decode().split("\n")
     assert lines[-2:] == ["", "ok"]
     return {name: int(count) for name, _, count in (line.rpartition(" ") for line in lines[:-2])}
 
@@ -823,7 +823,16 @@ def test_health(upstream: Upstream, start: Start, token_file: Path) -> None:
         assert sock.ended()
     assert upstream.nobody()
     assert proxy.log.lines == []
-    assert health(proxy)["requests"] == 0
+    assert health(proxy, Authorization=f"Bearer {token_file.read_text().strip()}")["requests"] == 0
+
+
+def test_counters_are_for_whom_it_serves(upstream: Upstream, start: Start, token_file: Path) -> None:
+    """A page that was led here by another name sees none of them, nor does who lacks the token."""
+    proxy = start(upstream.server)
+    assert proxy.get("/healthz?verbose", Host="elsewhere.test").status == 403
+    assert proxy.get("/healthz?verbose", Origin="http://elsewhere.test").status == 403
+    assert start(upstream.server, token_file=str(token_file)).get("/healthz?verbose").status == 401
+    assert health(proxy)["refused host"] == 1
 
 
 def test_health_of_the_server(upstream: Upstream, start: Start) -> None:

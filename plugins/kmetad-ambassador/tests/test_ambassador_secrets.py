@@ -220,7 +220,7 @@ def test_what_is_refused(lab: Lab, start: Start, heard: Callable[[], str], tmp_p
                 head = f"{method} {path}?token={QUERY} HTTP/1.1\r\n"
             head += "".join(f"{name}: {value}\r\n" for name, value in lines.items())
             answers += proxy.raw(f"{head}\r\n".encode() + body)
-    answers += proxy.get("/healthz?verbose").body
+    answers += proxy.get("/healthz?verbose", Authorization=right).body
     for kind in ("host", "origin", "token", "filter", "rule", "target", "method", "request", "limit"):
         assert f"refused {kind} ".encode() in answers, kind
     secrets = (lab.mount.token, LOCAL, THEIRS, COOKIE, QUERY, BODY)

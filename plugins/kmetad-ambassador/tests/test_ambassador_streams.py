@@ -247,6 +247,47 @@ def test_a_client_that_pipelines_a_watch_and_goes(plain: Upstream, start: Start,
         assert server.ended()
 
 
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_a_client_that_asks_more_behind_a_watch_and_goes(plain: Upstream, start: Start, how: str) -> None:
+    """Is noticed at once, for what it has said is read."""
+    proxy = start(plain.server)
+    with client(proxy) as sock:
+        server = watching(plain, sock)
+        sock.send(asking())
+        Inside(proxy).all_read()
+        getattr(sock, how)()
+        assert server.ended()
+
+
+def test_a_client_that_asks_a_lot_behind_a_watch_and_is_cut(plain: Upstream, start: Start) -> None:
+    """Is noticed in time, although nothing more is read from it. (Its end in order would come behind all that.)"""
+    proxy = start(plain.server, idle_timeout=hours(1))
+    inside = Inside(proxy)
+    with client(proxy) as sock:
+        server = watching(plain, sock)
+        sock.fill(asking() * 100, lambda: True)
+        sock.reset()
+        for _ in range(2):
+            inside.pass_time(3600.0)
+        assert server.ended()
+    eventually(lambda: not inside.active)
+
+
+def test_a_client_that_is_cut_while_its_server_takes_nothing(plain: Upstream, start: Start) -> None:
+    """Likewise."""
+    proxy = start(plain.server, allow_write=True, max_body="1Ti", idle_timeout=hours(1))
+    inside = Inside(proxy)
+    with client(proxy) as sock:
+        sock.send(asking("POST", PODS, f"Content-Length: {1 << 40}"))
+        server = plain.accept()
+        server.head()
+        sock.fill(b"y" * 100_000, lambda: inside.sending >= HIGH)
+        sock.reset()
+        for _ in range(2):
+            inside.pass_time(3600.0)
+        eventually(lambda: inside.clients == inside.active == inside.servers == 0)
+
+
 def test_a_client_that_goes_in_its_body(upstream: Upstream, start: Start) -> None:
     """The request ends at the server, which can't take it for whole."""
     proxy = start(upstream.server, allow_write=True)
@@ -655,6 +696,21 @@ def test_back_pressure_to_the_client(upstream: Upstream, proxy: Proxied) -> None
         got = sock.rest()
         ending.join()
         assert got == piece * ((written + behind) // len(piece))
+
+
+def test_a_tunnel_whose_client_is_cut_while_the_server_takes_nothing(plain: Upstream, start: Start) -> None:
+    """Likewise: what runs in the container isn't to go on for ever."""
+    proxy = start(plain.server, allow=ENTERED, idle_timeout=hours(1))
+    inside = Inside(proxy)
+    with client(proxy) as sock:
+        server = switched(plain, sock)
+        sock.fill(b"t" * 100_000, lambda: inside.sending >= HIGH)
+        sock.reset()
+        for _ in range(3):
+            inside.pass_time(3600.0)
+        assert (inside.clients, inside.active, inside.servers) == (0, 0, 0)
+        with pytest.raises(Gone):
+            server.exactly(1 << 30)
 
 
 def test_back_pressure_to_the_server(upstream: Upstream, proxy: Proxied) -> None:
