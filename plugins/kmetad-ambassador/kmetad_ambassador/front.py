@@ -55,7 +55,7 @@ class Front:
         self.idle_since: float | None = loop.time()
         """Since when it has asked for nothing, by the loop's clock; None while a request is under way."""
         self._busy = False
-        self._late = self._leaving = False
+        self._late = self._leaving = self._lingers = False
         self._waiter: asyncio.Future[None] | None = None
         self._comes = Deadline(loop, self._is_late)
         self._takes = Deadline(loop, self._stalled)
@@ -222,6 +222,9 @@ class Front:
             self._takes.within(self._idle)
 
     def _linger(self) -> None:
+        if self._lingers:
+            return
+        self._lingers = True
         self._untaken = 0
         self._takes.within(LINGER)
 

@@ -5,6 +5,7 @@ No value of a query is ever shown: it may be a secret. Nor is a header.
 
 from __future__ import annotations
 
+import select
 from collections import Counter
 from typing import Any, Literal
 
@@ -13,6 +14,8 @@ from kmetad_ambassador.refusal import Refusal
 
 LogRequests = Literal["all", "refused", "none"]
 
+_STDERR = 2
+"""Where kmetad's log goes."""
 _LONGEST = 200
 """Characters of a target that is shown, although it was refused for what it is."""
 
@@ -35,9 +38,13 @@ class Tally:
         """Connections made to the API server."""
         self.renewals = 0
         """Requests that were sent again with another token."""
+        self.dropped = 0
+        """Lines that weren't logged, since nobody took them."""
         self._log = log
         self._log_all = log_requests == "all"
         self._log_refused = log_requests != "none"
+        self._stderr = select.poll()
+        self._stderr.register(_STDERR, select.POLLOUT)
 
     def refusal(
         self, refusal: Refusal, method: str, target: bytes, asked: Asked | None, seconds: float
@@ -46,7 +53,7 @@ class Tally:
         self.requests += 1
         self.statuses[refusal.status] += 1
         self.refused[refusal.kind] += 1
-        if self._log_refused or refusal.detail:
+        if (self._log_refused or refusal.detail) and self._is_taken():
             # Of a whole URL nothing, for it may have a password in it; of a fragment, which may be a token, neither.
             shown = target.partition(b"?")[0].partition(b"#")[0][:_LONGEST] if target[:1] == b"/" else b""
             self._log.warning(
@@ -76,7 +83,7 @@ class Tally:
         self.statuses[status] += 1
         self.sent += sent
         self.came += came
-        if self._log_all:
+        if self._log_all and self._is_taken():
             extra = {"query": _names(query)} if query else {}
             if fault:
                 extra["fault"] = fault
@@ -102,7 +109,18 @@ class Tally:
             f"server_connections {self.connections}",
             f"token_renewals {self.renewals}",
         ]
+        if self.dropped:
+            lines.append(f"log_lines_dropped {self.dropped}")
         return lines
+
+    def _is_taken(self) -> bool:
+        """Whether a line would go now: where nobody reads a pipe, all clients would wait for it, and the end, too.
+
+        poll(2) says so of a pipe that has room for PIPE_BUF bytes (pipe(7)), more than a line.
+        """
+        taken = bool(self._stderr.poll(0))
+        self.dropped += not taken
+        return taken
 
 
 def _terms(asked: Asked | None) -> dict[str, str]:

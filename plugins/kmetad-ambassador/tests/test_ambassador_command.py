@@ -424,3 +424,29 @@ class Held:
     def let_go(self) -> None:
         """Answer it."""
         self._free.set()
+
+
+def test_a_log_that_nobody_takes(lab: Lab) -> None:
+    """Its lines are dropped and counted: clients are answered all the same, and TERM ends it."""
+    read, write = os.pipe()
+    config = lab.directory / "kmetad.toml"
+    config.write_text(f'[token]\npath = "{lab.mount.path}"\n')
+    command = [sys.executable, "-m", "kmetad", "proxy", "--port", "0", "-c", str(config)]
+    environ = {**os.environ, **lab.environ}
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=write, text=True) as process:
+        os.close(write)
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[-1]
+        connection = HTTPConnection(address, timeout=DEADLINE)
+        for _ in range(1000):
+            connection.request("GET", WEB)
+            answer = connection.getresponse()
+            assert (answer.read() != b"", answer.status) == (True, 200)
+        connection.request("GET", "/healthz?verbose")
+        counters = connection.getresponse().read().decode()
+        connection.close()
+        dropped = re.search(r"^log_lines_dropped (\d+)$", counters, re.MULTILINE)
+        assert dropped is not None and int(dropped[1]) > 0
+        process.terminate()
+        assert process.wait(DEADLINE) == 0
+        os.close(read)

@@ -460,7 +460,7 @@ def test_many_refusals_at_once(run: Run[Any]) -> None:
 
 
 def test_refusals_one_after_the_other(loop: Clocked, run: Run[Any]) -> None:
-    """Those of what was sent before nothing else was found are that answer's, too; later ones ask anew."""
+    """Nothing else was found: for a while no command is run again for it, but what a look finds is taken."""
     known = Known()
     identity = at(known)
     sent = run(identity.look())
@@ -470,6 +470,13 @@ def test_refusals_one_after_the_other(loop: Clocked, run: Run[Any]) -> None:
     assert known.renewals == 1
     loop.skipped += FRESH / 2
     assert run(refused(identity, sent)) is None
+    assert known.renewals == 1
+    loop.skipped += FRESH
+    assert run(refused(identity, sent)) is None
+    assert known.renewals == 2
+    known.token_now = "another"
+    found = run(refused(identity, sent))
+    assert token(found) == "another"
     assert known.renewals == 2
 
 

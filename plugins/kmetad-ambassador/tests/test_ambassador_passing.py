@@ -258,8 +258,10 @@ def test_a_list_of_the_api_server(lab: Lab, start: Start) -> None:
 
 @pytest.mark.parametrize("framing", ["Content-Length: 12345", CHUNKED, "X-No: framing"])
 def test_head(upstream: Upstream, start: Start, framing: str) -> None:
-    """No body, whatever the headers say of one. The client's connection goes on; the server's if the answer had a length:
-    else it may be at work with what it would stream."""
+    """No body, whatever the headers say of one. The client's connection goes on.
+
+    The server's does if the answer had a length: else it may be at work with what it would stream.
+    """
     proxy = start(upstream.server)
     keeps = framing.startswith("Content-Length")
     with client(proxy) as sock:
