@@ -26,7 +26,7 @@ test: $(VENV)/dev.done ## every gate: ruff, mypy, import layers, pytest with cov
 	$(BIN)/lint-imports
 	$(BIN)/pytest --cov --numprocesses=auto --maxprocesses=4 --dist=loadscope
 
-bench: $(VENV)/bench.done ## measure kmetad beside other watchers (about four minutes)
+bench: $(VENV)/bench.done ## measure kmetad beside other watchers (about six minutes)
 	$(BIN)/python -m bench
 
 soak: $(VENV)/dev.done ## 2,000 schedules of faults, a storm of ten minutes, ten million lines (a quarter of an hour)

@@ -250,6 +250,27 @@ def test_what_nobody_brings(site: Site, name: str, told: str, code: int) -> None
     assert done.stderr.endswith("(see kmetad --help)\n")
 
 
+def test_no_option_is_another_s_beginning() -> None:
+    """A token behind one that there isn't is no file's name, and isn't shown."""
+    done = kmetad("proxy", "--port", "0", "--token", "secret-value", env=environment())
+    assert (done.stdout, done.returncode) == ("", 125)
+    assert done.stderr == "kmetad: unrecognized arguments: --token (see kmetad proxy --help)\n"
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "1>&- 2>&-"])
+def test_closed_streams_are_no_fault(closed: str) -> None:
+    """What can't be said isn't, and the command does its work."""
+    done = subprocess.run(
+        ["bash", "-c", f'exec "$0" -m kmetad plugins {closed}', sys.executable],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
 ALONE = """
 import sys
 from importlib import metadata

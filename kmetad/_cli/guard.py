@@ -27,7 +27,8 @@ def guarded(command: Callable[[], int], failure: int) -> int:
     try:
         # What a terminal can't encode is escaped, never a crash.
         for stream in (sys.stdout, sys.stderr):
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+            if stream is not None:  # as it is where the descriptor is closed (kmetad … >&-)
+                stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         # As process 1 of a container, TERM without a handler would be ignored by the kernel.
         signal.signal(signal.SIGTERM, _terminate)
         try:
@@ -37,7 +38,8 @@ def guarded(command: Callable[[], int], failure: int) -> int:
                 raise KmetadError(ended.code) from None
             code = ended.code if isinstance(ended.code, int) else 0
             code = failure if code == USAGE else code
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return code
     except (Exception, KeyboardInterrupt) as error:
         return answer(error, failure)

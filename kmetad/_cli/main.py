@@ -112,10 +112,15 @@ def _dispatch_brought(name: str, argv: list[str]) -> int:
         prog=f"kmetad {name}",
         description=(module.__doc__ or "").strip(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # or --token, with a secret behind it, would be --token-file
     )
     try:
         module.arguments(parser)
-        code: int = module.run(parser.parse_args(argv))
+        args, unknown = parser.parse_known_args(argv)
+        if unknown:
+            named = [each.partition("=")[0] for each in unknown if each.startswith("-")]
+            parser.error(f"unrecognized arguments: {' '.join(named or unknown)}")
+        code: int = module.run(args)
         return code
     except (Exception, KeyboardInterrupt) as error:
         return answer(error, OWN_FAILURE, command.origin)
