@@ -26,7 +26,7 @@ _NO_BODY = (_NO_CONTENT, 304)
 _REASON = re.compile(rb"[\t -~\x80-\xff]*")
 """RFC 9112, 4: what the parser takes for one may hold more."""
 _UNAUTHORIZED, _SWITCHED = 401, 101
-_FRAMING = (b"connection", b"content-length", b"transfer-encoding", b"upgrade")
+_FRAMING = (b"connection", b"content-length", b"content-type", b"transfer-encoding", b"upgrade")
 
 
 class Answer:
@@ -110,7 +110,8 @@ class Answer:
         bodiless = status in _NO_BODY or self._request.method == "HEAD"
         if not bodiless and b"content-length" not in framing:
             # HTTP/1.0 knows no chunks: there the body ends with the connection.
-            self._endless = True
+            # Of protobuf nobody knows where an event ends.
+            self._endless = b"protobuf" not in framing.get(b"content-type", b"")
             self._chunked = self._request.version != "1.0"
             self.last = not self._chunked
             if self._chunked:

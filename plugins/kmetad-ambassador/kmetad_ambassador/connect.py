@@ -126,8 +126,6 @@ class Connector:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, seconds // 3))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
-            # While something sent isn't acknowledged nothing is probed, and the kernel tries for a quarter of an hour.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 2000 * seconds)
 
     async def _tunnel(self, sock: socket.socket) -> None:
         """Have the proxy connect to the server (RFC 9110, 9.3.6)."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +27,10 @@ HEALTH = b"/healthz"
 """The proxy's own: whether it is there. The API server's are /livez and /readyz."""
 
 
+_STDERR = 2
+"""Where kmetad's log goes."""
+
+
 class Proxy:
     """One proxy to one server. Raises NoServer for an HTTP proxy on the way that it can't go through.
 
@@ -32,7 +38,7 @@ class Proxy:
     """
 
     def __init__(self, server: Server, options: Options, log: Any) -> None:
-        self.tally = Tally(log, options.log_requests)
+        self.tally = Tally(log, options.log_requests, _takes_lines(_STDERR))
         self._options = options
         self._log = log
         self._gate = Gate(options)
@@ -240,6 +246,13 @@ class Proxy:
     def _keeps(self, request: Incoming) -> bool:
         """Whether another request may follow this one, which the server doesn't see."""
         return request.keep_alive and request.complete and not self._closing
+
+
+def _takes_lines(fd: int) -> Callable[[], bool]:
+    """What tells whether a pipe has room for PIPE_BUF bytes, 4,096 (poll(2), pipe(7)); all else has."""
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return lambda: bool(poll.poll(0))
 
 
 def _is_health(target: bytes) -> bool:

@@ -1,12 +1,12 @@
 """What became of requests: counters, and a line in the log for each.
 
-No value of a query is ever shown: it may be a secret. Nor is a header.
+No value of a query is ever shown, for it may be a secret, but for an object's name in a field selector. Nor is a header.
 """
 
 from __future__ import annotations
 
-import select
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, Literal
 
 from kmetad_ambassador.asked import Asked
@@ -14,16 +14,17 @@ from kmetad_ambassador.refusal import Refusal
 
 LogRequests = Literal["all", "refused", "none"]
 
-_STDERR = 2
-"""Where kmetad's log goes."""
 _LONGEST = 200
-"""Characters of a target that is shown, although it was refused for what it is."""
+"""Characters of what a client has chosen: a name, or a target that was refused for what it is."""
 
 
 class Tally:
     """Counters since the start."""
 
-    def __init__(self, log: Any, log_requests: LogRequests = "all") -> None:
+    def __init__(
+        self, log: Any, log_requests: LogRequests = "all", taken: Callable[[], bool] = lambda: True
+    ) -> None:
+        """``taken`` tells whether a line of at most 4,096 bytes could be written without waiting."""
         self.requests = 0
         """All that came, whatever became of them."""
         self.statuses: Counter[int] = Counter()
@@ -43,8 +44,7 @@ class Tally:
         self._log = log
         self._log_all = log_requests == "all"
         self._log_refused = log_requests != "none"
-        self._stderr = select.poll()
-        self._stderr.register(_STDERR, select.POLLOUT)
+        self._taken = taken
 
     def refusal(
         self, refusal: Refusal, method: str, target: bytes, asked: Asked | None, seconds: float
@@ -63,7 +63,7 @@ class Tally:
                 **_terms(asked),
                 status=refusal.status,
                 kind=refusal.kind,
-                reason=refusal.detail or refusal.message,
+                reason=_cut(refusal.detail or refusal.message, 1000),
                 seconds=round(seconds, 6),
             )
 
@@ -90,7 +90,7 @@ class Tally:
             self._log.info(
                 "ambassador.request",
                 method=method,
-                path=asked.path,
+                path=_cut(asked.path, 1000),
                 **extra,
                 **_terms(asked),
                 status=status,
@@ -114,11 +114,8 @@ class Tally:
         return lines
 
     def _is_taken(self) -> bool:
-        """Whether a line would go now: where nobody reads a pipe, all clients would wait for it, and the end, too.
-
-        poll(2) says so of a pipe that has room for PIPE_BUF bytes (pipe(7)), more than a line.
-        """
-        taken = bool(self._stderr.poll(0))
+        """Where nobody reads a pipe, all clients would wait for it, and the end, too."""
+        taken = self._taken()
         self.dropped += not taken
         return taken
 
@@ -135,9 +132,17 @@ def _terms(asked: Asked | None) -> dict[str, str]:
         terms["namespace"] = asked.namespace
     if asked.name:
         terms["name"] = asked.name
-    return terms
+    return {name: _cut(term, _LONGEST) for name, term in terms.items()}
 
 
 def _names(query: str) -> str:
     """The parameters without their values."""
-    return "&".join(dict.fromkeys(part.partition("=")[0] for part in query.split("&") if part))
+    return _cut(
+        "&".join(dict.fromkeys(part.partition("=")[0] for part in query.split("&") if part)), _LONGEST
+    )
+
+
+def _cut(text: str, most: int) -> str:
+    """In ASCII, and not too long: a whole line has to fit into what a pipe takes at once."""
+    shown = text if text.isascii() else text.encode("ascii", "backslashreplace").decode("ascii")
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"

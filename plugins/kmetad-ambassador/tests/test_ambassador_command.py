@@ -438,8 +438,9 @@ def test_a_log_that_nobody_takes(lab: Lab) -> None:
         assert process.stdout is not None
         address = process.stdout.readline().split()[-1]
         connection = HTTPConnection(address, timeout=DEADLINE)
-        for _ in range(1000):
-            connection.request("GET", WEB)
+        longest = "&".join(f"a{number}" for number in range(3000))
+        for number in range(1000):
+            connection.request("GET", WEB if number % 2 else f"{WEB}?{longest}")
             answer = connection.getresponse()
             assert (answer.read() != b"", answer.status) == (True, 200)
         connection.request("GET", "/healthz?verbose")

@@ -14,7 +14,7 @@ from tests.ambassador import PODS, TOKEN, WEB, Caller, Upstream, answers, ask, r
 from tests.proxying import Proxied
 
 EXAMPLES = int(os.environ.get("AMBASSADOR_EXAMPLES", "300"))
-"""AMBASSADOR_EXAMPLES=20000 for a quarter of an hour."""
+"""More by hand: AMBASSADOR_EXAMPLES=10000."""
 
 LAB = "/api/v1/namespaces/lab"
 MAPS = f"{LAB}/configmaps"
