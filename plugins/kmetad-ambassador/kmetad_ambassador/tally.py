@@ -1,6 +1,6 @@
 """What became of requests: counters, and a line in the log for each.
 
-No value of a query is ever shown, for it may be a secret, but for an object's name in a field selector. Nor is a header.
+No value of a query is ever shown, for it may be a secret, but for an object's name in a field selector; nor a header.
 """
 
 from __future__ import annotations

@@ -15,6 +15,13 @@ from kmetad.api import Credentials, CredentialsError, Server, Trust
 from tests.apiserver import Authority
 from tests.proxying import DEADLINE
 
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks are waited for, however busy the machine is; but for those tests that are about not waiting."""
+    monkeypatch.setattr(module, "PATIENCE", DEADLINE)
+
+
 T = TypeVar("T")
 Run = Callable[[Coroutine[Any, Any, T]], T]
 HERE = Authority()
