@@ -181,6 +181,8 @@ ANSWERS = [
     good("the last", OKAY, head(b"Connection: close", LENGTH[:-2]) + b"ok"),
     good("the last, and another", OKAY, head(b"Connection: close", LENGTH[:-2]) + b"ok" + STOLEN),
     good("HTTP/1.0", OKAY, FINE.replace(b"1.1", b"1.0")),
+    good("HTTP/2.0, which is HTTP to the parser", OKAY, FINE.replace(b"1.1", b"2.0")),
+    good("RTSP/1.0, likewise", OKAY, FINE.replace(b"HTTP/1.1", b"RTSP/1.0")),
     good("HTTP/1.0 with another behind it", OKAY, FINE.replace(b"1.1", b"1.0") + STOLEN),
     good("up to the end", IN_CHUNKS + b"2\r\nok\r\n0\r\n\r\n", OK + b"\r\nok", ends=True),
     good("up to the end, what looks like another",

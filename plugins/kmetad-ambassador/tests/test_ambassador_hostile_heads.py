@@ -161,6 +161,7 @@ VERSIONS = [
     broken("SOCKS", b"\x05\x01\x00"),
     broken("Redis", b"*1\r\n$4\r\nPING\r\n"),
     passed("HTTP/1.0", ask(version="HTTP/1.0"), WEBS, closes=True),
+    passed("RTSP/1.0, which is HTTP/1.0 to the parser", ask(version="RTSP/1.0"), WEBS, closes=True),
     passed("HTTP/1.0 that would go on", ask("GET", WEB, "Connection: keep-alive", version="HTTP/1.0"), WEBS,
         closes=True),
     passed("HTTP/1.0 with a request behind it", ask(version="HTTP/1.0") + GOOD, WEBS, closes=True),
