@@ -11,7 +11,8 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 
-BACKLOG = 128
+BACKLOG = 4096
+"""Clients that wait in the kernel, as far as that allows (listen(2)): one that finds no place waits for a second."""
 _AT_ONCE = 64
 """Clients that are taken before it is the turn of those who are connected."""
 _PAUSE = 1.0
