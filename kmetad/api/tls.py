@@ -18,6 +18,8 @@ def context(trust: Trust, *, verify: bool) -> ssl.SSLContext:
     """
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
+    # Python before 3.11.4 takes a connection that was cut for one that was ended (gh-95494).
+    made.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     if not verify:
         made.check_hostname = False
         made.verify_mode = ssl.CERT_NONE
