@@ -268,6 +268,7 @@ def test_what_others_did_waits_for_the_start(monkeypatch: pytest.MonkeyPatch) ->
         lane.start()
         lane.offer(News(pod.becomes(app="0")))
     log.wait("lane.parked")
+    doer.wait(1)  # or both would be its start
     doing.offer(News(pod.becomes(app="a")))
     doer.wait(2)
     doing.stop()
