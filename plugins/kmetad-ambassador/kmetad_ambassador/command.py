@@ -150,6 +150,7 @@ async def _serve(server: Server, options: Options, log: Any) -> None:
         where = await proxy.start()
     except OSError as error:
         raise ProxyError(advice.cannot_listen(error, options, flag)) from error
+    _raise_limit()
     told = _first_signal()
     try:
         # As kubectl proxy says it: scripts wait for that line.
@@ -157,6 +158,17 @@ async def _serve(server: Server, options: Options, log: Any) -> None:
         log.info("ambassador.stopping", signal=(await told).name)
     finally:
         await proxy.stop(options.drain_timeout.total_seconds())
+
+
+def _raise_limit() -> None:
+    """A client and its connection to the server take two descriptors. As Go does at its start, to what is allowed."""
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    except (OSError, ValueError):
+        pass  # then it goes with what there is
 
 
 def _first_signal() -> Future[signal.Signals]:

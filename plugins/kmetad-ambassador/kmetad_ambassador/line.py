@@ -17,7 +17,7 @@ from typing import Protocol
 
 from kmetad_ambassador.deadline import Deadline
 
-HIGH = 256 * 1024
+HIGH = 64 * 1024
 """Bytes that wait to be written on one side, from which on nothing more is read from the other."""
 
 _READ = 65536

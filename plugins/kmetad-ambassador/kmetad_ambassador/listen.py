@@ -91,11 +91,14 @@ class Listener:
         sock: socket.socket,
         loop: asyncio.AbstractEventLoop,
         taken: Callable[[socket.socket], object],
+        exhausted: Callable[[], object],
         log: Any,
     ) -> None:
+        """``exhausted``: called where no more descriptors, or no memory, can be had."""
         self._sock = sock
         self._loop = loop
         self._taken = taken
+        self._exhausted = exhausted
         self._log = log
         self._pause: asyncio.TimerHandle | None = None
         loop.add_reader(sock.fileno(), self._accept)
@@ -117,6 +120,7 @@ class Listener:
                 if error.errno not in _EXHAUSTED:
                     raise
                 self._log.warning("ambassador.exhausted", reason=os.strerror(error.errno), again_in=_PAUSE)
+                self._exhausted()
                 self._loop.remove_reader(self._sock.fileno())
                 self._pause = self._loop.call_later(_PAUSE, self._go_on)
                 return

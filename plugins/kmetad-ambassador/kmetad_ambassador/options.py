@@ -83,8 +83,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """For clients that send nothing."""
     keepalive: timedelta = timedelta(seconds=30)
     """Of TCP: how long a silent connection is left alone before it is probed; 0: never probed."""
-    drain_timeout: timedelta = timedelta(seconds=5)
-    """What is under way has so long when the proxy stops."""
+    drain_timeout: timedelta = timedelta(seconds=3)
+    """What is under way has so long when the proxy stops: less than ``run.drain_timeout``, which is for all plugins."""
     log_requests: Literal["all", "refused", "none"] = "all"
 
     def __post_init__(self) -> None:

@@ -69,7 +69,7 @@ class Proxy:
             sock = listen.tcp(options.address, options.port)
             host, port = sock.getsockname()[:2]
             where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._listener = listen.Listener(sock, loop, self._connected, self._log)
+        self._listener = listen.Listener(sock, loop, self._connected, self._exhausted, self._log)
         return where
 
     async def stop(self, seconds: float) -> None:
@@ -115,7 +115,8 @@ class Proxy:
 
     def _connected(self, sock: socket.socket) -> None:
         if len(self._fronts) >= 2 * self._options.max_requests:
-            self._make_room()
+            for front in self._idle()[:1]:
+                front.cut()
         loop, options = asyncio.get_running_loop(), self._options
         front = Front(
             sock,
@@ -130,11 +131,16 @@ class Proxy:
         self._tasks.add(task)
         task.add_done_callback(self._served)
 
-    def _make_room(self) -> None:
-        """Of those who ask nothing, whoever has done so for the longest has to go. Who asks has a limit of its own."""
+    def _exhausted(self) -> None:
+        """No more descriptors: the older half of those who ask nothing has to go, for others and for the server."""
+        idle = self._idle()
+        for front in idle[: (len(idle) + 1) // 2]:
+            front.cut()
+
+    def _idle(self) -> list[Front]:
+        """Those who ask nothing, whoever has done so for the longest first. Who asks has a limit of its own."""
         idle = [(front.idle_since, front) for front in self._fronts if front.idle_since is not None]
-        if idle:
-            min(idle, key=lambda each: each[0])[1].cut()
+        return [front for _, front in sorted(idle, key=lambda each: each[0])]
 
     def _gone(self, front: Front) -> None:
         self._fronts.discard(front)

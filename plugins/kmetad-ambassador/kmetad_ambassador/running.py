@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from typing import Any
 
 from kmetad.api import Server
+from kmetad.errors import OWN_FAILURE
 from kmetad_ambassador.options import Options
 from kmetad_ambassador.proxy import Proxy
 from kmetad_ambassador.tally import Tally
@@ -49,7 +51,11 @@ class Running:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
+        try:
+            self._loop.run_forever()
+        except BaseException:
+            # No memory is left, say: a daemon that starts anew is better than a proxy that is dead and looks alive.
+            os._exit(OWN_FAILURE)
 
     def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
