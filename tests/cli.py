@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 import structlog
 
@@ -159,9 +159,10 @@ class Output:
         self._lines.put(None)
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    """Wait until a condition holds; fails the test if it never does."""
+def eventually(condition: Callable[[], Any], what: str = "the condition") -> Any:
+    """Wait until a condition holds, and answer what it gave; fails the test if it never does."""
     deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, "the condition never held"
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"{what} never held"
         time.sleep(0.01)
+    return found

@@ -7,6 +7,7 @@ the server gets it and says that, the client gets it. Nothing has to sleep.
 from __future__ import annotations
 
 import fcntl
+import json
 import select
 import socket
 import ssl
@@ -18,17 +19,27 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
 from kmetad.api import Credentials, Server, Trust
 from tests.apiserver.tls import Authority
+from tests.cli import eventually
 from tests.proxying import DEADLINE, Proxied
 
 PODS = "/api/v1/namespaces/lab/pods"
 WEB = f"{PODS}/web"
 WATCH = f"{PODS}?watch=true"
 FOLLOW = f"{WEB}/log?follow=true"
+EXEC = f"{WEB}/exec?command=sh"
+SPDY = ("Connection: Upgrade", "Upgrade: SPDY/3.1")
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n"
+ENTERED = ("create,get:pods/exec,pods/attach,pods/portforward", "*:*")
+"""Rules by which containers may be entered, and all else that isn't sensitive done."""
+KERNEL = 32 << 20
+"""More bytes than the kernel keeps for the four sockets between a server and a client."""
+Start = Callable[..., Proxied]
 EVENT = b'{"type":"MODIFIED","object":{"kind":"Pod","metadata":{"name":"%d"}}}\n'
 
 _AUTHORITY = Authority()
@@ -429,15 +440,6 @@ def _unread(sock: socket.socket) -> int:
     return int(struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, b"\0" * 4))[0])
 
 
-def eventually(holds: Callable[[], Any], what: str = "it") -> Any:
-    """Waits until this holds, whoever brings it about: what it gives."""
-    end = time.monotonic() + DEADLINE
-    while not (found := holds()):
-        assert time.monotonic() < end, f"{what} hasn't come about"
-        time.sleep(0.001)
-    return found
-
-
 def hold_back(proxy: Proxied, server: Wire, until: int) -> bytes:
     """Send chunks of an answer to a client that reads nothing, until so many bytes and less than a piece more wait
     in the proxy: what was sent."""
@@ -612,3 +614,44 @@ class Inside:
     def active(self) -> int:
         """Requests under way."""
         return self.proxy.tally.active
+
+
+GET = asking()
+UPGRADE = asking("POST", EXEC, *SPDY)
+
+
+def told(got: Message) -> str:
+    """The message of a Status that the proxy itself has written."""
+    status = json.loads(got.body)
+    assert got.head.get("Content-Type") == "application/json"
+    assert (status["kind"], status["apiVersion"], status["status"]) == ("Status", "v1", "Failure")
+    assert status["code"] == got.status
+    message: str = status["message"]
+    assert message.startswith("kmetad proxy: ")
+    return message.removeprefix("kmetad proxy: ")
+
+
+def lines(proxy: Proxied) -> list[dict[str, Any]]:
+    """All of it, but for how long things took."""
+    found = []
+    for line in list(proxy.log.lines):
+        assert line["seconds"] >= 0
+        found.append({name: value for name, value in line.items() if name != "seconds"})
+    return found
+
+
+def bearer(token: str, kind: str = "Bearer") -> str:
+    """The header."""
+    return f"Authorization: {kind} {token}"
+
+
+def nobody_left(inside: Inside) -> None:
+    """An hour after the kernel has moved something for the last time, the client is cut."""
+    for _ in range(2):
+        inside.pass_time(3600.0)
+    eventually(lambda: inside.clients == 0)
+
+
+def hours(count: int) -> timedelta:
+    """So long."""
+    return timedelta(hours=count)

@@ -438,3 +438,18 @@ def settle(proxy: Proxied) -> None:
     """Until the proxy's loop has seen all that had come to it: it answers in the order in which things come."""
     for _ in range(3):
         assert proxy.get("/healthz").status == 200
+
+
+REFUSED = "401-garbage-token"
+"""What the API server says of a token that it doesn't know."""
+
+
+def tokens(lab: Lab) -> list[str]:
+    """Those that the API server was sent, in their order, each once for as long as it was the same."""
+    sent = [(request.header("Authorization") or "").removeprefix("Bearer ") for request in lab.api.requests]
+    return [token for at, token in enumerate(sent) if at == 0 or sent[at - 1] != token]
+
+
+def why(proxy: Proxied) -> str:
+    """What the log says of the first request that was refused."""
+    return str(proxy.log.wait_for("ambassador.refused"))

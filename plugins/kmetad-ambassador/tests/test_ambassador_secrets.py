@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace as with_other
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -33,7 +33,7 @@ from tests import proxying
 from tests.apiserver import Authority, behaviour
 from tests.apiserver.connection import Exchange
 from tests.apiserver.recorded import recorded
-from tests.cli import Running, environment
+from tests.cli import Running, environment, eventually
 from tests.proxying import DEADLINE, Lab, Log, Proxied, Reply
 from tests.trusted import MERGE, PODS, WEB, Config, Login, Middle, header, settle
 
@@ -181,7 +181,7 @@ def test_faults_of_the_connection(lab: Lab, start: Start, heard: Callable[[], st
                 assert reply.status == 502
                 bodies += reply.body
         assert said(bytes(middle.said), lab.mount.token) == []
-    assert heard().count("ambassador.refused") == 6
+    eventually(lambda: heard().count("ambassador.refused") == 6)
     assert said(heard(), *secrets) == []
     assert said(bodies, *secrets) == []
 
@@ -409,14 +409,6 @@ def test_objects_of_a_kubeconfig_show_nothing(lab: Lab, start: Start, tmp_path: 
         assert said(everything, token, key, "MARKER-of-a-password", "MARKER-of-an-argument") == []
         assert said(everything, "MARKER-of-the-environment", f"app:{'MARKER-of-a-password'}") == []
     login.close()
-
-
-@pytest.fixture
-def login(tmp_path: Path) -> Iterator[Login]:
-    """An exec plugin."""
-    made = Login(tmp_path / "login")
-    yield made
-    made.close()
 
 
 def test_what_an_exec_plugin_is_given_and_prints(
