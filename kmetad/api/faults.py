@@ -45,7 +45,7 @@ def explain(error: Exception, request: Request, call: Call, server: Server) -> N
         raise Unreachable(f"{request}: stopped") from None
     cause = _cause(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
-        why = f"the certificate{at} can't be verified ({cause.verify_message}); {_untrusted(cause, server)}"
+        why = f"the certificate{at} can't be verified ({cause.verify_message}); {untrusted(cause, server)}"
         raise Untrusted(f"{request}: {why}") from None
     if isinstance(error, exceptions.ProxyError) and (refused := _TUNNEL.search(repr(error))):
         raise Unreachable(
@@ -87,7 +87,8 @@ def _https(server: Server) -> str:
     return "" if server.url.startswith("https:") else "; does it want https?"
 
 
-def _untrusted(error: SSLCertVerificationError, server: Server) -> str:
+def untrusted(error: SSLCertVerificationError, server: Server) -> str:
+    """Why a certificate may not be verified, and what to do."""
     if error.verify_code in _OTHER_NAMES:
         return "it is for another name; in a Pod it is promised for $KUBERNETES_SERVICE_HOST alone"
     if error.verify_code in _NOT_NOW:

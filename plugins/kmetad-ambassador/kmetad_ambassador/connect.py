@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from kmetad.api import NoServer, Server
+from kmetad.api.faults import untrusted
 from kmetad_ambassador.aside import aside
 from kmetad_ambassador.refusal import Refusal
 
@@ -18,11 +19,6 @@ SECONDS = 5.0
 
 _PROBES = 3
 """Keep-alive probes that may stay without an answer."""
-_OTHER_NAMES, _NOT_NOW = (62, 64), (9, 10)
-"""
-X509_V_ERR_HOSTNAME_MISMATCH and _IP_ADDRESS_MISMATCH; _CERT_NOT_YET_VALID and _CERT_HAS_EXPIRED (openssl's
-x509_vfy.h).
-"""
 _LONGEST = 16384
 """Bytes of what an HTTP proxy may answer."""
 
@@ -86,10 +82,8 @@ class Connector:
 
     def untrusted(self, error: ssl.SSLCertVerificationError) -> Refusal:
         """Its certificate can't be verified, and no other CA is known."""
-        return self._refused(
-            502,
-            f"its certificate can't be verified ({error.verify_message}), so nothing was sent; {_hint(error)}",
-        )
+        why = f"its certificate can't be verified ({error.verify_message}), so nothing was sent"
+        return self._refused(502, f"{why}; {untrusted(error, self._server)}")
 
     def _refused(self, status: int, why: str) -> Refusal:
         through = "" if self._proxy is None else f", through the proxy {self._server.proxy}"
@@ -165,14 +159,6 @@ class Connector:
         except BaseException:
             tls.close()
             raise
-
-
-def _hint(error: ssl.SSLCertVerificationError) -> str:
-    if error.verify_code in _OTHER_NAMES:
-        return "it is for another name: in a Pod use $KUBERNETES_SERVICE_HOST; a kubeconfig can have tls-server-name"
-    if error.verify_code in _NOT_NOW:
-        return "it has to be renewed, or the clock of this machine is wrong"
-    return "is the CA that of this cluster? `kmetad api cluster-info` says more"
 
 
 def _check_name(name: str) -> None:

@@ -151,6 +151,8 @@ class Exchange:
     async def _body(self) -> bytes | None:
         """The whole body, where it is short; None where it is streamed."""
         request = self._request
+        if request.complete and not request.body:
+            return b""
         if not request.complete and b"expect" in request.noted:
             self._front.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if not request.complete and (request.length is None or request.length > REPEATABLE):

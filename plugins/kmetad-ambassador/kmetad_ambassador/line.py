@@ -21,6 +21,7 @@ HIGH = 64 * 1024
 """Bytes that wait to be written on one side, from which on nothing more is read from the other."""
 
 _READ = 65536
+"""At most, at once. Of TLS that is more than a record: nothing of it is left where nobody looks."""
 _RECORD = 16384
 """
 The most that a TLS record holds. What OpenSSL is given is never more, so that it takes all of it or nothing, and
@@ -159,9 +160,7 @@ class Line:
         if self.closed or self._paused:
             return
         try:
-            data = self._sock.recv(
-                _READ
-            )  # of TLS one record, whole: nothing of it is left where nobody looks
+            data = self._sock.recv(_READ)
         except _NOT_NOW:
             return
         except OSError as error:
