@@ -7,10 +7,17 @@ token; of an exception of a plugin's they hold what the log says of it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal, get_args
 
+from kmetad.events import rfc3339
 from kmetad.metadata import SourceState, nothing
+
+Result = Literal["applied", "failed", "postponed", "skipped"]
+"""What becomes of a try: its hooks returned in time; one raised or was late; one raised ``Retry``; one ``Skip``."""
+
+BOUNDS = (0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0)
+"""Seconds, by which tries are sorted: from a hook that only remembers to one that waits for a roll-out."""
 
 LaneState = Literal[
     "starting",
@@ -43,7 +50,7 @@ class Tried:
 
     time_ns: int
     """When its first hook was called, in ns since the epoch."""
-    result: Literal["applied", "failed", "postponed", "skipped"]
+    result: Result
     seconds: float
     """How long its hooks took."""
     changes: int
@@ -52,6 +59,18 @@ class Tried:
     """What was raised, or the reason of ``Retry`` or ``Skip``."""
     detail: Mapping[str, str | int | float | bool | None] = field(default_factory=nothing)
     """What the plugin said of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Durations:
+    """How long things took, sorted: a histogram, as Prometheus has it."""
+
+    bounds: tuple[float, ...] = BOUNDS
+    """Seconds, each the longest of its bucket, ascending."""
+    counts: tuple[int, ...] = (0,) * (len(BOUNDS) + 1)
+    """How many fell into each bucket alone; the last is for what took longer than all bounds."""
+    sum: float = 0.0
+    """Seconds, of all together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +95,8 @@ class LaneStatus:
     """For how long it has."""
     retry_seconds: float = 0.0
     """Until the next try; 0 unless ``retrying``."""
+    behind_seconds: float = 0.0
+    """How long something has been there that it has yet to acknowledge; 0: it knows the newest."""
     acknowledged: int = 0
     """Deliveries of changes that succeeded."""
     faults: int = 0
@@ -87,6 +108,12 @@ class LaneStatus:
     last_fault: Fault | None = None
     last: Tried | None = None
     """The last try; None before ``on_start`` was called."""
+    results: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(get_args(Result), 0))
+    """How many tries came to what, by ``Result``."""
+    retries: int = 0
+    """Tries that weren't the first of their delivery."""
+    took: Durations = field(default_factory=Durations)
+    """How long tries took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +162,20 @@ class StateStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Counts:
+    """What has happened, in this life of the daemon."""
+
+    batches: int = 0
+    """How many times there was a difference."""
+    swaps: Mapping[str, int] = field(default_factory=nothing)
+    """By source: how many swaps of the kubelet's made one."""
+    changes: Mapping[str, int] = field(default_factory=nothing)
+    """By type (``label``): all that differed, noise too, whoever was told."""
+    api_calls: Mapping[str, int] = field(default_factory=nothing)
+    """By method and status (``GET 200``): what plugins asked the API server; ``GET error``: no answer came."""
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """All of it."""
 
@@ -157,6 +198,7 @@ class Status:
     """None where kmetad wraps none."""
     state: StateStatus | None = None
     """None where no ``[state] dir`` is configured."""
+    counts: Counts = field(default_factory=Counts)
 
 
 NOT_RUNNING = Status(
@@ -169,3 +211,25 @@ NOT_RUNNING = Status(
     config=ConfigStatus(None),
 )
 """What there is to say where no daemon runs."""
+
+
+def plain(value: Any) -> Any:
+    """A status, or a part of one, as JSON has it: docs/status.md's form.
+
+    By its fields' names, a time in ns as text without the ``_ns``. Bytes that were no UTF-8 are lone surrogates
+    in it, so encode it in ASCII, as ``json.dumps`` does.
+    """
+    if is_dataclass(value):
+        made = {}
+        for part in fields(value):
+            at = getattr(value, part.name)
+            if part.name.endswith("_ns"):
+                made[part.name.removesuffix("_ns")] = rfc3339(at)
+            else:
+                made[part.name] = plain(at)
+        return made
+    if isinstance(value, Mapping):
+        return {key: plain(part) for key, part in value.items()}
+    if isinstance(value, tuple):
+        return [plain(part) for part in value]
+    return round(value, 3) if isinstance(value, float) else value

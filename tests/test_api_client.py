@@ -527,3 +527,23 @@ def test_authorities_that_are_not_strict(tmp_path: Path) -> None:
         strict.verify_flags |= ssl.VERIFY_X509_STRICT
         with socket.create_connection((server.host, server.port)) as sock, pytest.raises(ssl.SSLError):
             strict.wrap_socket(sock, server_hostname=server.host)
+
+
+def test_requests_are_counted(tmp_path: Path) -> None:
+    """Each that was sent, with the status of its answer; None where nobody answered."""
+    counted: list[tuple[str, int | None]] = []
+    with ApiServer() as server:
+        server.put(pod("web", "lab"))
+        server.allow(APP, ["get", "patch"], ["pods"], namespace="lab")
+        client = Client(in_pod(server, tmp_path), counted=lambda *call: counted.append(call))
+        client.get(WEB)
+        with pytest.raises(NotFound):
+            client.get(path_of("pods", "nobody", namespace="lab"))
+        client.patch(WEB, {"metadata": {"labels": {"a": "b"}}})
+        assert counted == [("GET", 200), ("GET", 404), ("PATCH", 200)]
+    client.close()
+    with pytest.raises(Unreachable):
+        client.get(WEB)
+    assert counted[3:]
+    assert set(counted[3:]) == {("GET", None)}
+    client.close()

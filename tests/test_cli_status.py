@@ -24,7 +24,6 @@ import yaml
 from kmetad._cli import status as command
 from kmetad._cli import status_form, status_text
 from kmetad._daemon.places import NAME, places, reach
-from kmetad._daemon.status import plain
 from kmetad.metadata import SourceState, SourceStatus
 from kmetad.status import (
     AppStatus,
@@ -35,6 +34,7 @@ from kmetad.status import (
     StateStatus,
     Status,
     StreamStatus,
+    plain,
 )
 from tests.cli import DEADLINE, environment, inside
 from tests.test_packaging import ROOT

@@ -24,6 +24,7 @@ from kmetad._diff import diff
 from kmetad.events import Batch
 from kmetad.hookspecs import Retry, Skip
 from kmetad.metadata import Snapshot
+from tests.cli import eventually
 
 DEADLINE = 10.0
 AT_ONCE = Pace(retry_initial=0.0, retry_max=0.0)
@@ -711,3 +712,44 @@ def until(condition: Callable[[], bool]) -> bool:
             return False
         time.sleep(0.001)
     return True
+
+
+def test_how_long_it_has_been_behind() -> None:
+    """From the first change that its plugin doesn't know, through every try, until one succeeds."""
+    now = [100.0]
+    rig = Rig(clock=lambda: now[0])
+    eventually(lambda: rig.lane.status().state == "idle", "the lane to begin")
+    assert rig.lane.status().behind_seconds == 0
+    tried, go_on = threading.Event(), threading.Event()
+
+    def fail(batch: Batch) -> None:
+        if batch.attempt == 1:
+            raise OSError
+        tried.set()
+        assert go_on.wait(DEADLINE)
+
+    rig.plugin.then = fail
+    rig.becomes(app="a")
+    assert tried.wait(DEADLINE)
+    now[0] += 5
+    rig.becomes(app="b")
+    assert rig.lane.status().behind_seconds == 5
+    rig.plugin.then = lambda batch: None
+    go_on.set()
+    eventually(lambda: rig.lane.status().behind_seconds == 0, "it to know the newest")
+    status = rig.lane.status()
+    assert (status.results["failed"], status.results["applied"], status.retries) == (1, 3, 1)
+    assert sum(status.took.counts) == 4
+    rig.end()
+
+
+def test_parked_it_stays_behind() -> None:
+    """Nothing is acknowledged by giving up."""
+    now = [100.0]
+    rig = Rig(Pace(retry_initial=0.0, retry_max=0.0, retry_attempts=1), clock=lambda: now[0])
+    rig.plugin.then = lambda batch: 1 / 0  # type: ignore[assignment, return-value]
+    rig.becomes(app="a")
+    rig.log.wait("lane.parked")
+    now[0] += 60
+    assert rig.lane.status().behind_seconds == 60
+    rig.end()

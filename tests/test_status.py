@@ -22,10 +22,10 @@ from typing import Any
 import pytest
 
 from kmetad._daemon.places import NAME, Place, places, reach
-from kmetad._daemon.status import Introspection, plain
+from kmetad._daemon.status import Introspection
 from kmetad._daemon.status_socket import StatusSocket
 from kmetad.metadata import Snapshot, SourceState
-from kmetad.status import AppStatus, Fault, LaneStatus, StateStatus
+from kmetad.status import AppStatus, Fault, LaneStatus, StateStatus, plain
 from tests.cli import eventually
 from tests.namespaces import own
 from tests.unprivileged import as_nobody

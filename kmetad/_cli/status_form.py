@@ -67,6 +67,7 @@ TRIED = {
     "error": text,
     "detail": {ANY: plain},
 }
+TOOK = {"bounds": [seconds], "counts": [count], "sum": seconds}
 LANE = {
     "name": text,
     "state": text,
@@ -75,12 +76,16 @@ LANE = {
     "hook": text,
     "hook_seconds": seconds,
     "retry_seconds": seconds,
+    "behind_seconds": seconds,
     "acknowledged": count,
     "faults": count,
     "stuck": count,
     "crashes": count,
     "last_fault": (None, FAULT),
     "last": (None, TRIED),
+    "results": {ANY: count},
+    "retries": count,
+    "took": TOOK,
 }
 STREAM = {"lines": count, "bytes": count, "tagged": count, "lost": count}
 FORM = {
@@ -95,6 +100,7 @@ FORM = {
     "lanes": [LANE],
     "app": (None, {"pid": count, "starts": count, "output": {ANY: STREAM}}),
     "state": (None, {"dir": text, "error": text}),
+    "counts": {"batches": count, "swaps": {ANY: count}, "changes": {ANY: count}, "api_calls": {ANY: count}},
 }
 """By name, what a value has to be: a function says; ``[…]`` is a list of such, ``(…, …)`` one of these."""
 

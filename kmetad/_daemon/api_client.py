@@ -15,8 +15,15 @@ if TYPE_CHECKING:
     from kmetad.api import Client
 
 
-def shared_client(config: Config, environ: Mapping[str, str] = os.environ) -> Callable[[], Client]:
+def shared_client(
+    config: Config,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    counted: Callable[[str, int | None], object] = lambda method, status: None,
+) -> Callable[[], Client]:
     """What answers the one client of a configuration (``[api]``, ``[token]``), for any thread.
+
+    ``counted`` is told of each of its requests, as Client says.
 
     Until somebody calls it, nothing of ``kmetad.api`` is imported. Called, it raises NoServer and
     CredentialsError where there is no server to be found, the next time again.
@@ -38,7 +45,9 @@ def shared_client(config: Config, environ: Mapping[str, str] = os.environ) -> Ca
                     environ=environ,
                 )
                 log = _log.get_logger()
-                made.append(Client(server, warn=lambda text: log.warning("api.warning", said=text)))
+                made.append(
+                    Client(server, warn=lambda text: log.warning("api.warning", said=text), counted=counted)
+                )
             return made[0]
 
     return client

@@ -14,7 +14,9 @@ from typing import Any
 from kmetad import _log
 from kmetad._config import Loaded, build_sources, find
 from kmetad._daemon import limits
+from kmetad._daemon.api_client import shared_client
 from kmetad._daemon.arguments import Arguments
+from kmetad._daemon.counting import Counting
 from kmetad._daemon.instances import make_lanes
 from kmetad._daemon.journal import PACE, Journal
 from kmetad._daemon.places import places
@@ -77,17 +79,20 @@ def run(
         remembered.drop()
     watch = Watch(sources, rescan=config.watch.rescan, before=remembered.last)
     lanes = Lanes()
+    counting = Counting()
     wrapped = None if supervisor is None else Wrapped(supervisor, config)
     own = Introspection(
         loaded.file,
         config.volumes,
         lambda: watch.snapshot,
         lanes.status,
+        counts=counting.counts,
         app=None if wrapped is None else wrapped.status,
         state=None if remembered.disk is None else remembered.disk.status,
     )
+    api = shared_client(config, counted=counting.asked)
     made, instances, faults = make_lanes(
-        loaded, lanes, remembered, lambda: watch.snapshot, own.status, wrapped
+        loaded, lanes, remembered, lambda: watch.snapshot, own.status, api, wrapped
     )
 
     problems = [*map(str, loaded.problems), *faults]
@@ -123,7 +128,9 @@ def run(
     )
     if loaded.file is not None:
         watch.beside(File(loaded.file), loaded.content, renewal.seen)
-    watcher = threading.Thread(target=_watch, args=(watch, lanes, wrapped), name="kmetad-watch", daemon=True)
+    watcher = threading.Thread(
+        target=_watch, args=(watch, counting, lanes, wrapped), name="kmetad-watch", daemon=True
+    )
     watcher.start()
     code = _wait(signals, renewal, log)
     seconds = config.run.drain_timeout
@@ -180,10 +187,11 @@ def _wait(signals: Signals, renewal: Renewal, log: Any) -> int | None:
             return None
 
 
-def _watch(watch: Watch, lanes: Lanes, wrapped: Wrapped | None) -> None:
+def _watch(watch: Watch, counting: Counting, lanes: Lanes, wrapped: Wrapped | None) -> None:
     """The watching thread: wait, read, compare (all by ``Watch``), deliver."""
     with watch:
         for batch in watch:
+            counting.saw(batch)
             if wrapped is not None:
                 wrapped.follow(batch.current)
             lanes.offer(batch)

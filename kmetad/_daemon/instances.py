@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from kmetad import _log
 from kmetad._config import Loaded, PluginTable, options
-from kmetad._daemon.api_client import shared_client
 from kmetad._delivery.lane import Instance as Told
 from kmetad._delivery.lane import Lane
 from kmetad._delivery.lanes import Lanes
@@ -66,15 +65,15 @@ def make_lanes(
     memory: Memory,
     snapshot: Callable[[], Snapshot],
     status: Callable[[], Status],
+    api: Callable[[], Client],
     wrapped: Wrapped | None = None,
 ) -> tuple[list[Lane], list[Instance], list[str]]:
     """A lane for each instance that can be made, these instances, and what is wrong with the others.
 
-    An instance that ``memory`` knows to have brought the daemon down too often gets none.
+    An instance that ``memory`` knows to have brought the daemon down too often gets none. ``api`` is for all.
     ``wrapped`` is the app, where there is one.
     """
     made: list[Lane] = []
-    api = shared_client(loaded.config)
     instances: list[Instance] = []
     faults: list[str] = []
     tables = loaded.config.plugins

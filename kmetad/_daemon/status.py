@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import kmetad
-from kmetad.events import rfc3339
 from kmetad.metadata import Snapshot
-from kmetad.status import AppStatus, ConfigStatus, LaneStatus, StateStatus, Status
+from kmetad.status import AppStatus, ConfigStatus, Counts, LaneStatus, StateStatus, Status, plain
 
 _LONGEST = 300
 """Characters of a plugin's exception that a sentence repeats; ``last_fault`` has it whole."""
@@ -31,6 +29,7 @@ class Introspection:
         snapshot: Callable[[], Snapshot],
         lanes: Callable[[], tuple[LaneStatus, ...]],
         *,
+        counts: Callable[[], Counts] = Counts,
         app: Callable[[], AppStatus] | None = None,
         state: Callable[[], StateStatus] | None = None,
     ) -> None:
@@ -38,6 +37,7 @@ class Introspection:
         self._volumes = tuple(volumes)
         self._snapshot = snapshot
         self._lanes = lanes
+        self._counts = counts
         self._app = app
         self._state = state
         self._started_ns = time.time_ns()
@@ -70,6 +70,7 @@ class Introspection:
             lanes=lanes,
             app=None if self._app is None else self._app(),
             state=None if self._state is None else self._state(),
+            counts=self._counts(),
         )
 
     def document(self) -> bytes:
@@ -77,24 +78,6 @@ class Introspection:
         from json import dumps  # with the first who asks: most daemons are never asked
 
         return dumps(plain(self.status()), separators=(",", ":")).encode("ascii")
-
-
-def plain(value: Any) -> Any:
-    """A status, or a part of one, as JSON has it: by its fields' names, a time in ns as text without the ``_ns``."""
-    if is_dataclass(value):
-        made = {}
-        for field in fields(value):
-            part = getattr(value, field.name)
-            if field.name.endswith("_ns"):
-                made[field.name.removesuffix("_ns")] = rfc3339(part)
-            else:
-                made[field.name] = plain(part)
-        return made
-    if isinstance(value, Mapping):
-        return {key: plain(part) for key, part in value.items()}
-    if isinstance(value, tuple):
-        return [plain(part) for part in value]
-    return round(value, 3) if isinstance(value, float) else value
 
 
 def _unread(volumes: Iterable[str], snapshot: Snapshot) -> Iterable[str]:

@@ -37,6 +37,7 @@ class Inbox:
         self._looked_at: News | None = None
         self._unseen_since = 0.0
         self._offered_at = 0.0
+        self._owed_since: float | None = None
         self._nudges: SimpleQueue[None] = SimpleQueue()
 
     def offer(self, news: News) -> None:
@@ -67,8 +68,22 @@ class Inbox:
         return None if self.newest is self._looked_at else self.newest
 
     def look_at(self, news: News) -> None:
-        """What changes from here on is unseen."""
+        """What changes from here on is unseen. Until ``settled``, this is still owed to the plugin."""
+        if self._owed_since is None:
+            self._owed_since = self._unseen_since
         self._looked_at = news
+
+    def settled(self) -> None:
+        """Of what was looked at nothing is owed any more."""
+        self._owed_since = None
+
+    @property
+    def behind_since(self) -> float | None:
+        """Since when, by ``clock``, there is something that the plugin doesn't know; None: it knows the newest."""
+        owed = self._owed_since
+        if owed is not None:
+            return owed
+        return self._unseen_since if self.newest is not self._looked_at else None
 
     def settles_at(self, pace: Pace) -> float:
         """When a burst will be over, by ``clock``, if nothing more comes: never later than its ``max_wait``."""

@@ -23,6 +23,7 @@ from kmetad._delivery.pace import Pace
 from kmetad._delivery.packing import Packed, pack_outcome
 from kmetad._delivery.record import LaneState
 from kmetad._delivery.remembered import Remembered
+from kmetad._delivery.tries import Tries
 from kmetad._diff import diff
 from kmetad.events import AnyChange, Batch, Outcome, Plain
 from kmetad.metadata import EMPTY, Snapshot
@@ -86,6 +87,7 @@ class Lane:
         self._generation: int | None = None
         self._stuck = 0
         self._last: Tried | None = None
+        self._tries = Tries()
         self._thread = threading.Thread(target=self._run, name=f"kmetad-{self.name}", daemon=True)
 
     # -- from other threads ---------------------------------------------------------
@@ -164,6 +166,7 @@ class Lane:
         """How it is."""
         running, doing, now = self._calls.running, self._doing, self._clock()
         hook, since = running or ("", now)
+        behind_since = self._inbox.behind_since
         if self._thread.ident is not None and not self._thread.is_alive():
             doing = "stopped"
         elif running is not None:
@@ -176,12 +179,16 @@ class Lane:
             hook=hook,
             hook_seconds=now - since,
             retry_seconds=max(0.0, self._retry_at - now) if doing == "retrying" else 0.0,
+            behind_seconds=0.0 if behind_since is None else max(0.0, now - behind_since),
             acknowledged=self._acknowledged,
             faults=self._calls.faults,
             stuck=self._stuck,
             crashes=self._memory.crashes,
             last_fault=self._calls.last_fault,
             last=self._last,
+            results=self._tries.results,
+            retries=self._tries.again,
+            took=self._tries.took,
         )
 
     # -- on the lane's thread -------------------------------------------------------
@@ -291,6 +298,7 @@ class Lane:
         """The plugin knows this; nothing is under way."""
         self._doing = "idle"
         self._attempt = 0
+        self._inbox.settled()
         self._generation = snapshot.generation
         self._came_to(snapshot.generation)
 
@@ -309,6 +317,7 @@ class Lane:
             seconds * 1e9
         )  # behind the hook, which waits for nothing that can wait
         detail = self._detail(answer.detail)
+        self._tries.add(answer.result, seconds, self._attempt)
         self._last = Tried(started_ns, answer.result, seconds, len(changes), answer.error, detail)
         if not self._hearers:
             return answer, None

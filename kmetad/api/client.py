@@ -35,7 +35,8 @@ class Client:
     Nothing is imported or opened before the first call. ``server``: ``find_server()`` where nothing is
     said. ``timeout``: seconds that one call may take, with all of its answer and all pages of a list;
     resolving a name isn't counted, nor the exec plugin of a kubeconfig. ``warn`` is told what the server
-    warns of (a field that it doesn't know).
+    warns of (a field that it doesn't know), ``counted`` of each request: its method, and the status of its
+    answer, or None where there was none.
 
     Tokens and CAs that rotate are followed; after a 401 the token is read afresh and the call made once more.
     Whatever is refused raises StatusError, or what else ApiError has below it; ValueError is for a path that
@@ -52,12 +53,13 @@ class Client:
         *,
         timeout: float = 10.0,
         warn: Callable[[str], object] = lambda text: None,
+        counted: Callable[[str, int | None], object] = lambda method, status: None,
     ) -> None:
         from kmetad import __version__
 
         self.server = find_server() if server is None else server
         self.timeout = timeout
-        self._transport = Transport(self.server, f"kmetad/{__version__}", warn)
+        self._transport = Transport(self.server, f"kmetad/{__version__}", warn, counted)
         self._watches: WeakSet[Watch] = WeakSet()
         self._lock = threading.Lock()
 

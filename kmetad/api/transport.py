@@ -59,11 +59,21 @@ class Stream:
 class Transport:
     """A server, as requests see it. May be used from several threads at once."""
 
-    def __init__(self, server: Server, agent: str, warn: Callable[[str], object]) -> None:
-        """``warn`` is told what the server warns of, in answers that are none the worse for it."""
+    def __init__(
+        self,
+        server: Server,
+        agent: str,
+        warn: Callable[[str], object],
+        counted: Callable[[str, int | None], object],
+    ) -> None:
+        """``warn`` is told what the server warns of, in answers that are none the worse for it.
+
+        ``counted`` is told of each request that was sent, or should have been.
+        """
         self.server = server
         self._agent = agent
         self._warn = warn
+        self._counted = counted
         self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -192,9 +202,11 @@ class Transport:
             if call.ended:  # to http.client the head ends where the connection does
                 response.close()
                 raise ConnectionError
-            return response
         except Exception as error:
+            self._counted(request.method, None)
             explain(error, request, call, self.server)
+        self._counted(request.method, response.status)
+        return response
 
     def _refusal(
         self, call: Call, request: Request, response: urllib3.BaseHTTPResponse, sent: bool
