@@ -47,6 +47,17 @@ if TYPE_CHECKING:
 hookspec = pluggy.HookspecMarker("kmetad")
 hookimpl = pluggy.HookimplMarker("kmetad")
 
+API_VERSION = 1
+"""Of the contract: this module, and the values that its hooks are given.
+
+A plugin's module may say beside its class ``Plugin`` which one it was written for: ``API_VERSION = 1``. kmetad refuses
+one that is newer than its own. It grows when a plugin that was right could go wrong: a hook, an argument or attribute
+is gone or means something else, or a hook is called at another time, or in another thread. A new hook, argument,
+attribute or option doesn't make it grow: the plugin's requirement ``kmetad>=…`` says that it needs one.
+"""
+OLDEST_API_VERSION = 1
+"""The oldest contract that plugins may have been written for."""
+
 
 class Retry(Exception):
     """Raised by a hook: not now, but later, with what is newest then.

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
 import venv
 import zipfile
@@ -40,14 +41,30 @@ def plain_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
+def build(target: Path, *folders: Path) -> None:
+    """The sdist and the wheel of each folder, by the locked hatchling; nothing is downloaded."""
+    program = """
+import os, sys, hatchling.build
+for folder in sys.argv[2:]:
+    os.chdir(folder)
+    hatchling.build.build_sdist(sys.argv[1])
+    hatchling.build.build_wheel(sys.argv[1])
+"""
+    run(sys.executable, "-P", "-c", program, str(target), *map(str, folders), env=plain_environment())
+
+
 @pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, zipfile.ZipFile]:
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel and the sdist of each distribution."""
+    folder = tmp_path_factory.mktemp("dist")
+    build(folder, ROOT, *(ROOT / "plugins" / name for name in PLUGINS))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheels(dist: Path) -> dict[str, zipfile.ZipFile]:
     """The wheel of each distribution, by its name."""
-    folder = tmp_path_factory.mktemp("wheels")
-    sources = [".", *(f"./plugins/{name}" for name in PLUGINS)]
-    pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder))
-    run(*pip, *sources, env=plain_environment(), timeout=300)
-    return {path.name.split("-")[0].replace("_", "-"): zipfile.ZipFile(path) for path in folder.iterdir()}
+    return {path.name.split("-")[0].replace("_", "-"): zipfile.ZipFile(path) for path in dist.glob("*.whl")}
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +96,9 @@ def test_wheel_holds_the_package_and_nothing_else(wheels: dict[str, zipfile.ZipF
     files = [file for file in wheels[name].namelist() if ".dist-info/" not in file and file not in scripts]
     assert f"{package}/py.typed" in files
     assert {file.split("/")[0] for file in files} == {package}
-    assert [file for file in files if not file.endswith((".py", "/py.typed"))] == []
+    data = ("kmetad/_cli/skeleton/", "kmetad_status/page/")  # of `kmetad plugins new`, and the status page
+    code = [file for file in files if not file.startswith(data)]
+    assert [file for file in code if not file.endswith((".py", "/py.typed"))] == []
     assert [file for file in files if re.search(r"(^|/)(tests?|conftest|test_\w+)(/|\.py$)", file)] == []
 
 
@@ -96,6 +115,32 @@ def test_wheel_says_what_it_is(wheels: dict[str, zipfile.ZipFile], name: str) ->
         assert b"TERMS AND CONDITIONS" in wheels[name].read(info["LICENSE"])
     else:
         assert "[kmetad]" in wheels[name].read(info["entry_points.txt"]).decode()
+
+
+def test_sdists_are_whole_and_builds_are_the_same_again(dist: Path, tmp_path: Path) -> None:
+    """What is built from the unpacked sdists, elsewhere and later, is what was built here, byte for byte."""
+    for folder in ("unpacked", "dist"):
+        (tmp_path / folder).mkdir()
+    for sdist in dist.glob("*.tar.gz"):
+        run("tar", "-C", str(tmp_path / "unpacked"), "-xf", str(sdist), env=plain_environment())
+    for metadata in tmp_path.glob("unpacked/*/PKG-INFO"):
+        metadata.unlink()  # written into the sdist; no checkout has it
+    build(tmp_path / "dist", *(tmp_path / "unpacked").iterdir())
+    built = {path.name: path.read_bytes() for path in dist.iterdir()}
+    assert len(built) == 2 * (1 + len(PLUGINS))
+    again = {path.name: path.read_bytes() for path in (tmp_path / "dist").iterdir()}
+    assert [name for name in sorted(built) if again.get(name) != built[name]] == []
+
+
+def test_the_sdist_holds_what_the_checkout_does(dist: Path) -> None:
+    """All that is kept in the repository but CI's own and the plugins, which are distributions of their own."""
+    with tarfile.open(next(dist.glob("kmetad-0*.tar.gz"))) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    listed = run("git", "ls-files", "-z", env=plain_environment()).split("\0")
+    kept = {name for name in listed if name and (ROOT / name).exists()}
+    left = {name for name in kept if name.startswith((".ci/", "plugins/"))}
+    assert sorted(kept - left - held) == [], "tool.hatch.build.targets.sdist in pyproject.toml lacks these"
+    assert sorted(name for name in held if name.startswith("plugins/")) == []
 
 
 def test_versions_agree() -> None:
@@ -117,6 +162,12 @@ def test_commands_work_where_it_is_installed(clean: dict[str, str]) -> None:
         for entry in project(ROOT / "plugins" / name)["entry-points"]["kmetad"]:
             assert re.search(rf"^{re.escape(entry)}\b", listed, re.MULTILINE), listed
             assert name in listed
+
+
+def test_a_plugin_is_made_where_it_is_installed(clean: dict[str, str], tmp_path: Path) -> None:
+    """Its templates are in the wheel."""
+    run("kmetad", "plugins", "new", "greeter", "--directory", str(tmp_path), env=clean)
+    assert (tmp_path / "kmetad-greeter" / "kmetad_greeter" / "py.typed").is_file()
 
 
 def test_the_command_imports_next_to_nothing(clean: dict[str, str]) -> None:

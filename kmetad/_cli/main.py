@@ -17,7 +17,7 @@ COMMANDS = {
     "wait": "block until a field holds a value",
     "check": "validate the configuration, and try changes on it",
     "status": "ask the running daemon how it is",
-    "plugins": "list the installed plugins",
+    "plugins": "list the installed plugins, or make a new one",
     "api": "explore the API server",
     "demo": "see everything in a minute, no cluster needed",
 }

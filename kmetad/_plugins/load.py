@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from kmetad import __version__
 from kmetad._plugins.place import where
 from kmetad._plugins.trust import untrusted
 from kmetad.errors import PluginError
+from kmetad.hookspecs import API_VERSION, OLDEST_API_VERSION
 
 RESERVED_KEYS = ("use", "module", "path", "match", "lane")
 """Keys of every plugin's table that are kmetad's own, so that no plugin can have them as options."""
@@ -26,6 +28,10 @@ class Loaded:
     plugin: type
     options_type: type | None
     origin: str
+    api_version: int | None = None
+    """The contract that it was written for (``kmetad.hookspecs.API_VERSION``); None where it doesn't say."""
+    role: Any = None
+    """What it says that it needs of the API server, ``ROLE``, unchecked; None where it says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,9 @@ def load(name: str, *, use: str | None = None, module: str | None = None, path: 
     else:
         entry = _entry(name, use or name)
         found, origin = _import(name, entry.module), f"{entry.distribution} {entry.version}"
+    version = getattr(found, "API_VERSION", None)
+    if wrong := _wrong_version(version):
+        raise PluginError(f"plugins.{name}: {origin} {wrong}")
     plugin = getattr(found, "Plugin", None)
     if not isinstance(plugin, type):
         raise PluginError(f"plugins.{name}: {origin} has no class Plugin")
@@ -58,7 +67,7 @@ def load(name: str, *, use: str | None = None, module: str | None = None, path: 
     faults = [] if options_type is None else _wrong_options(options_type)
     if faults:
         raise PluginError("\n".join(f"plugins.{name}: Options of {origin} {fault}" for fault in faults))
-    return Loaded(plugin, options_type, origin)
+    return Loaded(plugin, options_type, origin, version, getattr(found, "ROLE", None))
 
 
 def installed() -> list[Installed]:
@@ -154,6 +163,21 @@ def _import_file(name: str, path: str) -> ModuleType:
             raise
         raise _raised(name, f"importing {path}", error) from error
     return module
+
+
+def _wrong_version(version: Any) -> str:
+    """What is wrong with a module's API_VERSION, completing a sentence that begins with the plugin; empty: nothing."""
+    if version is None:
+        return ""
+    if type(version) is not int:
+        return f"says API_VERSION = {version!r}, which is no whole number; write API_VERSION = {API_VERSION}"
+    was = f"was written for plugin API {version}, and this kmetad ({__version__}) has {API_VERSION}"
+    if version > API_VERSION:
+        return f"{was}: upgrade kmetad, or use an older version of the plugin"
+    if version < OLDEST_API_VERSION:
+        oldest = "" if OLDEST_API_VERSION == API_VERSION else f", and takes {OLDEST_API_VERSION} at least"
+        return f"{was}{oldest}: use a newer version of the plugin, or an older kmetad"
+    return ""
 
 
 def _wrong_options(options_type: Any) -> list[str]:

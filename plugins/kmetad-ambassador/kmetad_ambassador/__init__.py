@@ -36,4 +36,9 @@ Each module may import those above it::
 from kmetad_ambassador.options import Options as Options
 from kmetad_ambassador.plugin import Plugin as Plugin
 
-__all__ = ["Options", "Plugin"]
+__all__ = ["API_VERSION", "ROLE", "Options", "Plugin"]
+
+API_VERSION = 1
+
+ROLE: dict[str, str] = {}
+"""Nothing: it asks for nothing by itself. What its clients ask for, the Pod's service account has to be allowed."""

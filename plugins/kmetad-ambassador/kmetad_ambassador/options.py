@@ -86,6 +86,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drain_timeout: timedelta = timedelta(seconds=3)
     """What is under way has so long when the proxy stops: less than ``run.drain_timeout``, which is for all plugins."""
     log_requests: Literal["all", "refused", "none"] = "all"
+    """Which requests are a line in the log."""
 
     def __post_init__(self) -> None:
         self._check_place()

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from kmetad_logtag.plugin import Options as Options
     from kmetad_logtag.plugin import Plugin as Plugin
 
+API_VERSION = 1
+
 _HOMES = {"inprocess": ("Follower", "LogFilter", "Processor", "processor"), "plugin": ("Options", "Plugin")}
 
 

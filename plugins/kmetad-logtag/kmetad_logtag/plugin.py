@@ -18,12 +18,17 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[plugins.logtag]``."""
 
     preset: Preset | None = None
+    """``otel``: ``k8s.namespace.name``, ``k8s.pod.name``, ``k8s.pod.uid`` and ``k8s.node.name``."""
     tags: dict[str, str] = {}
     """By name in the line, the field path. On top of the preset's."""
     key: str | None = None
-    """``pod`` where neither this nor a preset is said; a preset's names stand by themselves."""
+    """The object in which the tags stand: ``pod`` where neither this nor a preset is said; empty, as with a preset:
+    beside the line's own members."""
     streams: tuple[Literal["stdout", "stderr"], ...] = ("stdout", "stderr")
+    """Whose lines get them."""
     text: Literal["untouched", "prefix", "json"] = "untouched"
+    """What becomes of a line that is no JSON object: it passes as it is, gets the tags in front, or becomes the
+    ``message`` of one."""
 
     def __post_init__(self) -> None:
         self.paths()

@@ -2,4 +2,6 @@
 
 from kmetad_reload.plugin import Options, Plugin
 
-__all__ = ["Options", "Plugin"]
+__all__ = ["API_VERSION", "Options", "Plugin"]
+
+API_VERSION = 1

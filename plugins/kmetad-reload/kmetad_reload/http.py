@@ -39,9 +39,11 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request, and what counts as a success."""
 
     url: str
+    """``http://`` or ``https://``; the part behind ``?`` may hold placeholders."""
     method: str | None = None
     """None: POST; GET where something is only asked for."""
     headers: dict[str, str] = {}
+    """By name; taken literally."""
     body: str | None = None
     """A text with placeholders."""
     json: Any = None
@@ -53,8 +55,11 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unix: str | None = None
     """The path of a socket."""
     ca: str | None = None
+    """A file: whom to trust, for https."""
     cert: str | None = None
+    """A file: a certificate of our own."""
     key: str | None = None
+    """A file: its key."""
     timeout: timedelta | None = None
     """None: what is left of the lane's."""
 

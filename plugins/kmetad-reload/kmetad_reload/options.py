@@ -20,6 +20,7 @@ class Exec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A command: a program and its arguments, which no shell reads."""
 
     command: list[str]
+    """A program and its arguments."""
     timeout: timedelta | None = None
     """None: what is left of the lane's."""
 
@@ -37,11 +38,15 @@ class Action(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signal: str | int | None = None
     """A name or number; to the app that kmetad wraps, or to the process of ``pid_file``."""
     pid_file: str | None = None
+    """Holds the process that ``signal`` is for."""
     restart: bool = False
-    """The app that kmetad wraps."""
+    """Stops the app that kmetad wraps, and starts it again."""
     exec: list[str] | Exec | None = None
+    """Runs a command; it gets the changes as JSON on standard input."""
     http: str | Http | None = None
+    """Sends a request; a text is its URL."""
     write: Write | None = None
+    """Writes metadata into a file."""
     none: bool = False
     """Nothing: the outcome alone is of interest."""
 
@@ -69,8 +74,11 @@ class Verify(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What has to succeed in the end: a command, or an HTTP request. Tried again until it does, or time is up."""
 
     exec: list[str] | Exec | None = None
+    """A command that has to succeed."""
     http: str | Http | None = None
+    """Or a request that has to."""
     within: timedelta = timedelta(seconds=10)
+    """For so long."""
     interval: timedelta = timedelta(milliseconds=500)
     """Between two tries."""
 
@@ -87,6 +95,7 @@ class Options(Action, frozen=True, forbid_unknown_fields=True):
     """One rule. An action stands in the table itself, or several in ``actions``, done in order."""
 
     actions: list[Action] | None = None
+    """Several, done in order, instead of one in the table itself."""
     validate: list[str] | Exec | None = None
     """Has to succeed before anything is done."""
     verify: str | list[str] | Verify | None = None

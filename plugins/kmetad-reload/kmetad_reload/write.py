@@ -55,13 +55,17 @@ class Write(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which file, and what it is to hold."""
 
     file: str
+    """Its absolute path, taken literally; the directory has to be there."""
     format: Literal["env", "json", "template"] = "env"
+    """``env``: ``NAME='value'`` a line, quoted for a shell."""
     fields: dict[str, str] | None = None
     """Of ``env`` and ``json``: by name, a field path; None: what ``kmetad get -o`` prints."""
     template: str | None = None
+    """The text, with placeholders."""
     owner: str = ""
     """``user``, ``user:group`` or ``:group``, by name or number; empty: kmetad's own."""
     mode: str = "0644"
+    """Its permissions, in octal."""
 
     def __post_init__(self) -> None:
         name = self.file.rpartition("/")[2]

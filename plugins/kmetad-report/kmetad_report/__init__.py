@@ -15,4 +15,13 @@
 from kmetad_report.options import Options as Options
 from kmetad_report.plugin import Plugin as Plugin
 
-__all__ = ["Options", "Plugin"]
+__all__ = ["API_VERSION", "ROLE", "Options", "Plugin"]
+
+API_VERSION = 1
+
+ROLE = {
+    "patch pods/status": "for applied and condition",
+    "create events": "for events",
+    "patch events": "for events: the same again is counted in the one that is there",
+}
+"""What the Pod's service account needs in its own namespace."""
