@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
-import pty
 import re
-import select
 import signal
 import stat
 import subprocess
 import sys
-import time
+import urllib.request
 from pathlib import Path
 
+import pexpect
 import pytest
 
 import kmetad as package
@@ -60,38 +60,29 @@ def test_every_scene_with_what_the_plugin_did(own: dict[str, str], tmp_path: Pat
         'log goes on: {"pod":{"name":"web-1","version":"v2"},"level":"INFO","msg":"served a request"}'
         in done.stdout
     )
+    assert re.search(r"in a browser, too: http://127\.0\.0\.1:[0-9]+/\n", done.stdout)
+    assert 'kmetad_changes_total{type="label"} 2.0' in done.stdout
     assert "kmetad demo --keep" in done.stdout.partition("Try next")[2]
     assert list(tmp_path.iterdir()) == []
     assert processes_of(tmp_path) == []
 
 
-def test_a_wide_terminal_has_deeds_beside_changes(own: dict[str, str]) -> None:
-    """In colour, and one line for both where they fit; well under a minute."""
-    master, slave = pty.openpty()
-    started = time.monotonic()
-    demo = subprocess.Popen(
-        [sys.executable, "-m", "kmetad", "demo"],
-        env=environment({**own, "COLUMNS": "120", "TERM": "xterm"}),
-        stdout=slave,
-        stderr=slave,
+def test_on_a_terminal(own: dict[str, str]) -> None:
+    """In colour, and one line for both where they fit; at the end the page stays until Enter, for a last look."""
+    env = environment({**own, "COLUMNS": "120", "TERM": "xterm"})
+    demo = pexpect.spawn(
+        sys.executable, ["-m", "kmetad", "demo"], env=env, timeout=DEADLINE, encoding="utf-8"
     )
-    os.close(slave)
-    shown = b""
-    while True:
-        readable, _, _ = select.select([master], [], [], DEADLINE)
-        assert readable
-        try:
-            data = os.read(master, 65536)
-        except OSError:  # Linux: the other end was closed
-            break
-        if not data:
-            break
-        shown += data
-    os.close(master)
-    assert demo.wait(DEADLINE) == 0, shown.decode()
-    assert time.monotonic() - started < DEADLINE
-    assert b"\033[" in shown
-    plain = re.sub("\033\\[[0-9]+m", "", shown.decode())
+    demo.expect(r"(http://127\.0\.0\.1:[0-9]+)/ stays for")
+    shown = demo.before or ""
+    with urllib.request.urlopen(f"{demo.match[1]}/livez", timeout=DEADLINE) as answer:  # type: ignore[index]
+        assert answer.read() == b"ok\n"
+    demo.sendline("")
+    demo.expect(pexpect.EOF)
+    demo.close()
+    assert demo.exitstatus == 0
+    assert "\033[" in shown
+    plain = re.sub("\033\\[[0-9]+m", "", shown)
     change, deed = SCENES[0]
     assert re.search(re.escape(change) + " +" + re.escape(deed), plain)
 
@@ -99,9 +90,16 @@ def test_a_wide_terminal_has_deeds_beside_changes(own: dict[str, str]) -> None:
 def test_a_kept_demo_is_changed_from_a_second_terminal(own: dict[str, str], tmp_path: Path) -> None:
     """Labels, annotations and limits; each shows up in the first terminal with what came of it."""
     with Running("demo", "--keep", env=own) as kept:
-        kept.out.until("The Pod stays")
+        assert "http://127.0.0.1:" in kept.out.until("The Pod stays")
         directory = tmp_path / f"kmetad-demo-{os.geteuid()}"
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+        toml = str(directory / "kmetad.toml")
+        (status,) = (
+            lane
+            for lane in json.loads(kmetad("status", "-c", toml, "-o", "json").stdout)["lanes"]
+            if lane["name"] == "status"
+        )
+        assert status["state"] == "idle"
         kept.out.until("--simulate")
         for assignment, change, deed in (
             ("metadata.labels['tier']=gold", "+ label       tier", "told the load balancer: tier=gold"),
@@ -117,7 +115,6 @@ def test_a_kept_demo_is_changed_from_a_second_terminal(own: dict[str, str], tmp_
             assert deed in kept.out.line()
         assert "already" in kmetad("demo", "set", "app.limits.cpu=2000m", env=own).stdout
         # The other commands that it names work as well.
-        toml = str(directory / "kmetad.toml")
         assert kmetad("get", "metadata.labels['tier']", "-c", toml).stdout == "gold\n"
         assert "labels " in kmetad("check", "-c", toml, "--simulate", "label:tier=gold2").stdout
         another = kmetad("demo", "--keep", env=own)

@@ -22,7 +22,8 @@ import pytest
 import yaml
 
 from kmetad._cli import status as command
-from kmetad._cli import status_form, status_text
+from kmetad._cli.status import form as status_form
+from kmetad._cli.status import lines as status_text
 from kmetad._daemon.places import NAME, places, reach
 from kmetad.metadata import SourceState, SourceStatus
 from kmetad.status import (

@@ -7,6 +7,10 @@ With --simulate, tell which instances would be told of a change and what they wo
 do; nothing is done. TYPE:KEY=VALUE, without =VALUE the key is removed; for a file
 the key alone says that its content changed. Several are one batch.
 
+With --schema, print what the TOML may hold as JSON Schema, with the options of all plugins
+that are installed, or that the configuration names. A TOML that begins with the line
+`#:schema ./kmetad.schema.json` is completed and checked by editors that know Taplo's directives.
+
 examples:
   kmetad check -c kmetad.toml
   kmetad check --strict
@@ -53,7 +57,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """The exit code: 0, 1 warnings with ``--strict``, 2 errors."""
     if args.schema:
-        return _print_schema()
+        from kmetad._cli.schema import print_schema
+
+        return print_schema(args)
     from kmetad import _config, _log
     from kmetad._cli.simulate import simulated
 
@@ -75,15 +81,6 @@ def run(args: argparse.Namespace) -> int:
     if errors:
         return 2
     return 1 if warnings and args.strict else 0
-
-
-def _print_schema() -> int:
-    from json import dumps
-
-    from kmetad._config import json_schema
-
-    print(dumps(json_schema(), indent=2, ensure_ascii=False))
-    return 0
 
 
 def _make(loaded: Loaded) -> tuple[dict[str, Instance], list[str], list[str]]:

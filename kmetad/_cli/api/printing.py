@@ -87,7 +87,7 @@ def plain(body: bytes) -> None:
 
 def until(seconds: float) -> str:
     """A moment, and how far away it is: ``2026-01-02T03:04:05Z (in 59m)``."""
-    from kmetad._cli.status_text import span
+    from kmetad._cli.status.lines import span
     from kmetad.events import rfc3339
 
     left = seconds - time.time()

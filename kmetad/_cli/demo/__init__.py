@@ -1,9 +1,9 @@
 """See what kmetad does, in a minute and without a cluster.
 
 Simulates a Pod with an app that `kmetad run` wraps, changes what the Pod is, and shows
-each change with what a plugin did about it: kmetad-reload, and kmetad-logtag for what
-the app logs. With --keep the Pod
-stays until Ctrl-C, and `set` changes it from a second terminal.
+each change with what a plugin did about it: kmetad-reload, kmetad-logtag for what the app
+logs, and kmetad-status, which shows all of it in a browser. With --keep the Pod stays
+until Ctrl-C, and `set` changes it from a second terminal.
 
 examples:
   kmetad demo
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
 import shutil
 import signal
 import sys
@@ -30,7 +31,7 @@ from typing import TYPE_CHECKING
 from kmetad._cli import text
 
 if TYPE_CHECKING:
-    from kmetad._cli.demo_stage import Deed, Stage
+    from kmetad._cli.demo.stage import Deed, Stage
     from kmetad._watch import Watch
     from kmetad.events import AnyChange, Batch
 
@@ -38,10 +39,16 @@ _SIGHT_SECONDS = 15.0
 """How long a change may take to be seen before the demo gives up."""
 _PAUSE_SECONDS = 1.5
 """Between scenes, for the eye; a pipe needs none."""
+_LAST_LOOK_SECONDS = 20.0
+"""At the end, for who looks at the status page."""
 _WIDE = 110
 """Columns from which on what was done stands beside its change; on a narrower terminal, below."""
 _BESIDE = 58
 """The column where it does."""
+
+
+_COUNTERS = ("kmetad_swaps_total", "kmetad_changes_total")
+"""Those of docs/metrics.md that tell the demo's story."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +116,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """The exit code: 0; 2 if there can be no demo."""
     if args.action == "set":
-        from kmetad._cli.demo_set import assign
+        from kmetad._cli.demo.assign import assign
 
         if args.assignment is None or args.keep:
             print("kmetad: expected: kmetad demo set FIELDPATH=VALUE", file=sys.stderr)
             return 2
         print(assign(args.assignment))
         return 0
-    from kmetad._cli.demo_stage import Stage, claim, kept_directory
+    from kmetad._cli.demo.stage import Stage, claim, kept_directory
     from kmetad._plugins import installed
 
     there = {plugin.name for plugin in installed()}
-    for name in ("reload", "logtag"):
+    for name in ("reload", "logtag", "status"):
         if name not in there:
             print(
                 f"kmetad: the demo shows the plugin kmetad-{name}, which isn't installed here; in a checkout of "
@@ -132,6 +139,7 @@ def run(args: argparse.Namespace) -> int:
         with Stage(tempfile.mkdtemp(prefix="kmetad-demo-")) as stage, _watch(stage) as watch:
             show = _Show(stage)
             show.scenes(watch)
+            show.counters()
             show.what_next()
         return 0
     directory = kept_directory()
@@ -140,6 +148,7 @@ def run(args: argparse.Namespace) -> int:
         with Stage(directory) as stage, _watch(stage) as watch:
             show = _Show(stage)
             show.scenes(watch)
+            show.counters()
             show.keep(watch)
     finally:
         os.close(claimed)
@@ -174,6 +183,7 @@ class _Show:
             "A simulated Pod web-1: its volumes as the kubelet writes them, and `kmetad run -- app`. Of its plugins",
             "kmetad-reload has a rule for each kind of change, and kmetad-logtag tags what the app logs:",
             f"   {self._stage.line('v1')}",
+            f"kmetad-status shows what follows in a browser, too: {self._stage.page}/",
             "",
         )
         for number, scene in enumerate(_scenes(), 1):
@@ -188,19 +198,36 @@ class _Show:
                 _say(f"     the app's log goes on: {self._stage.line(scene.tag)}")
             _say("")
 
+    def counters(self) -> None:
+        """What came of it all, as Prometheus would get it."""
+        from urllib.request import ProxyHandler, build_opener
+
+        opener = build_opener(ProxyHandler({}))  # none that the environment names: it is this machine's own
+        with opener.open(f"{self._stage.page}/metrics", timeout=_SIGHT_SECONDS) as answer:
+            lines = answer.read().decode().splitlines()
+        shown = [line for line in lines if line.startswith(_COUNTERS) and not line.endswith(" 0.0")]
+        _say(
+            text.paint("What a monitoring system sees of it:", text.BOLD, self._colour),
+            text.paint(f"   $ curl {self._stage.page}/metrics", text.DIM, self._colour),
+            *(f"   {line}" for line in shown),
+            "",
+        )
+
     def keep(self, watch: Watch) -> None:
         """Show what others do to the Pod, until Ctrl-C."""
         directory = self._stage.directory
         with open(f"{directory}/kept", "w"):
             pass  # from now on `kmetad demo set` is the volumes' one writer
         _say(
-            f"The Pod stays until Ctrl-C, in {directory}. Try in a second terminal:",
+            f"The Pod stays until Ctrl-C, in {directory}, and {self._stage.page}/ shows it.",
+            "Try in a second terminal:",
             "",
             "  kmetad demo set \"metadata.labels['tier']=gold\"",
             "  kmetad demo set \"metadata.annotations['log-level']=info\"",
             "  kmetad demo set app.limits.cpu=2",
             f"  kmetad get -c {self._stage.toml}",
             f"  kmetad events -c {self._stage.toml} -o json",
+            f"  kmetad status -c {self._stage.toml}",
             f"  kmetad check -c {self._stage.toml} --simulate label:tier=gold",
             "",
         )
@@ -219,6 +246,9 @@ class _Show:
             "  kmetad plugins list -v    what these plugins can do",
             "  kmetad check --help       before it goes into a Pod",
         )
+        if sys.stdin.isatty() and self._colour:
+            _say("", f"{self._stage.page}/ stays for {_LAST_LOOK_SECONDS:g} s; Enter ends it at once.")
+            select.select([sys.stdin], [], [], _LAST_LOOK_SECONDS)
 
     def _see(self, watch: Watch) -> Batch:
         """The batch that a scene leads to; the health of volumes (the node lacks inotify) is another story."""

@@ -1,6 +1,6 @@
 """What the demo's rules run: says what somebody's own command might do. No part of kmetad.
 
-Run as a program of its own, ``demo_act.py DIR RULE``, with the changes as JSON on
+Run as a program of its own, ``act.py DIR RULE``, with the changes as JSON on
 standard input, one a line.
 """
 

@@ -1,6 +1,6 @@
 """The demo's app: it greets as its settings say, and logs JSON lines at the level that it is told. No part of kmetad.
 
-Run as a program of its own: ``demo_app.py DIR``. On HUP it reads its settings again, on USR1 its level.
+Run as a program of its own: ``app.py DIR``. On HUP it reads its settings again, on USR1 its level.
 """
 
 import json

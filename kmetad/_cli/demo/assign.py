@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 
-from kmetad._cli.demo_stage import DemoError, kept_directory, open_private
+from kmetad._cli.demo.stage import DemoError, kept_directory, open_private
 from kmetad._cli.wait import split
 from kmetad.fieldpath import parse
 from kmetad.quantity import Quantity

@@ -9,6 +9,7 @@ import os
 import select
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 
+from kmetad._daemon.places import reach
 from kmetad.errors import KmetadError
 from kmetad.events import AnyChange
 from kmetad.testing.kubelet import ServiceAccountVolume, Volume, token
@@ -26,9 +28,13 @@ START_SECONDS = 30.0
 DEED_SECONDS = 10.0
 
 _TOML = """\
-# The configuration of `kmetad demo`: a Pod's volumes, tags for the app's log, and one rule for each kind of change.
+# The configuration of `kmetad demo`: a Pod's volumes, the status page, tags for the app's log, and one rule for each
+# kind of change.
 [log]
 format = "json"
+
+[state]
+dir = "{directory}/state"
 
 [volumes.podinfo]
 path = "{directory}/podinfo"
@@ -41,6 +47,9 @@ kind = "files"
 
 [token]
 path = "{directory}/serviceaccount"
+
+[plugins.status]                  # the page; kmetad tells where it is
+port = 0
 
 [plugins.logtag]                  # the app's lines say which Pod, and which version, they are of
 tags = {{ name = "metadata.name", version = "metadata.labels['version']" }}
@@ -94,6 +103,8 @@ class Stage:
         self.log = f"{directory}/kmetad.log"
         self.output = f"{directory}/app.log"
         """What the app has written, as whoever collects logs gets it."""
+        self.page = ""
+        """Where the status page is, without a slash at its end."""
         self.podinfo = Volume(f"{directory}/podinfo")
         self.settings = Volume(f"{directory}/settings")
         self.account = ServiceAccountVolume(f"{directory}/serviceaccount", namespace="shop")
@@ -158,13 +169,15 @@ class Stage:
         self.account.rotate(token(expires=time.time() + 600))
         with open(self.toml, "w", encoding="utf-8") as file:
             file.write(_configuration(directory))
+        os.mkdir(f"{directory}/state", 0o700)
         os.mkfifo(f"{directory}/deeds", 0o600)
         # For reading and writing: its end never comes, whoever opens and closes it.
         self._deeds = os.open(f"{directory}/deeds", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        app = f"{os.path.dirname(__file__)}/demo_app.py"
+        app = f"{os.path.dirname(__file__)}/app.py"
         self._start(["-m", "kmetad", "run", "-c", self.toml, "--", sys.executable, "-I", app, directory])
         self._until(lambda: os.path.exists(f"{directory}/app.pid"), "the demo's app didn't start")
         self._until(self._delivers, "kmetad didn't start")
+        self._until(self._listens, "there is no status page")
 
     def _start(self, argv: list[str]) -> None:
         environ = {key: value for key, value in os.environ.items() if not key.startswith("KMETAD_")}
@@ -191,6 +204,17 @@ class Stage:
         """Whether kmetad has read the first state, and told its plugins."""
         with open(self.log, encoding="utf-8") as file:
             return '"kmetad.started"' in file.read()
+
+    def _listens(self) -> bool:
+        """Whether the plugin kmetad-status says where it is: asked as `kmetad status` asks."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+            asking.settimeout(START_SECONDS)
+            reach(f"{self.directory}/state", asking.connect)
+            with asking.makefile("rb") as answer:
+                lanes = json.load(answer)["lanes"]
+        last = next((lane["last"] for lane in lanes if lane["name"] == "status"), None)
+        self.page = last["detail"].get("listens", "") if last else ""
+        return bool(self.page)
 
     def _receive(self) -> None:
         """Take what the rules reported. Lines are shorter than PIPE_BUF, so they come whole."""
@@ -279,7 +303,7 @@ def open_private(directory: str) -> int:
 
 def _configuration(directory: str) -> str:
     """The TOML. Strings of JSON are strings of TOML, too."""
-    act = f"{os.path.dirname(__file__)}/demo_act.py"
+    act = f"{os.path.dirname(__file__)}/act.py"
     rules = ""
     for rule, pattern in _RULES.items():
         command = json.dumps([sys.executable, "-I", act, directory, rule])

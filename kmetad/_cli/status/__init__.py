@@ -56,14 +56,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """The exit code: 0 ready, 1 not ready. Raises NoAnswer."""
-    from kmetad._cli import status_form
+    """The exit code: 0 ready, 1 not ready, 2 where none answers. Raises NoAnswer."""
+    from kmetad._cli.status import form
     from kmetad._config.finding import find
 
     path, answer = _answer(find(args.config, os.environ))
     if not answer:
         raise NoAnswer(f"{path}: no answer: the daemon is just ending, or its log tells why (status.failed)")
-    document = status_form.read(answer)
+    document = form.read(answer)
     if document is None:
         raise NoAnswer(f"{path}: what answers there isn't this version of kmetad, or it was cut off")
     if args.output == "json":
@@ -71,9 +71,10 @@ def run(args: argparse.Namespace) -> int:
 
         print(dumps(document, indent=2))
     else:
-        from kmetad._cli import status_text, text
+        from kmetad._cli import text
+        from kmetad._cli.status.lines import lines
 
-        print("\n".join(status_text.lines(document, time.time(), text.colours(sys.stdout))))
+        print("\n".join(lines(document, time.time(), text.colours(sys.stdout))))
     return 0 if document["ready"] else 1
 
 

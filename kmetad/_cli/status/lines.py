@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kmetad._cli.status_form import since_epoch
+from kmetad._cli.status.form import since_epoch
 from kmetad._cli.text import DIM, GREEN, LONGEST, RED, YELLOW, escape, paint, table
 
 TYPE_CHECKING = False
@@ -15,7 +15,7 @@ _DOUBTFUL = ("polling", "starting", "retrying")
 
 
 def lines(status: dict[str, Any], now: float, colour: bool) -> list[str]:
-    """A status as ``status_form`` has it; ``now`` in seconds since the epoch."""
+    """A status as ``form`` has it; ``now`` in seconds since the epoch."""
     if status["ready"]:
         head = [paint("ready", GREEN, colour)]
     else:
