@@ -116,7 +116,7 @@ def test_a_reader_that_has_gone(toml: Toml, volume: Volume) -> None:
             "-c",
             '"$@" | head -n 2; echo ${PIPESTATUS[0]}',
             "bash",
-            *kmetad(*toml(LOGTAG)),
+            *kmetad(*toml("[run]\nfirst_tags_timeout = '1m'\n" + LOGTAG)),
             "yes",
             '{"a":1}',
         ],

@@ -138,11 +138,11 @@ def test_a_verification_that_fails(journal: Journal, code: int, said: str) -> No
     """What is to be done then is done, and told together with why."""
     host = started(
         exec=journal.notes("act"),
-        verify={"exec": journal.notes("verify", 1, "still old"), "within": "200ms", "interval": "150ms"},
+        verify={"exec": journal.notes("verify", 1, "still old"), "within": "5s", "interval": "10s"},
         on_failure=journal.notes("rollback", code, "too bad"),
     )
     with pytest.raises(
-        Fail, match=rf"^verify: not within 0.2 s: .*exited with 1; it said: still old; {said}"
+        Fail, match=rf"^verify: not within 5 s: .*exited with 1; it said: still old; {said}"
     ):
         host.set(labels={"app": "b"})
     assert journal.read()[0] == "act"
