@@ -70,11 +70,10 @@ def configure(format: str = "auto", level: str = "info", stream: TextIO | None =
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
     ]
     if console:
-        plain = structlog.dev.plain_traceback
         colors = stream.isatty() and not os.environ.get("NO_COLOR")
         processors += [
             _escape_controls,
-            structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain),
+            structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=_traceback),
         ]
     else:
         # json.dumps writes ASCII: lone surrogates (bytes that were no UTF-8) survive as \\udcff.
@@ -87,11 +86,21 @@ def configure(format: str = "auto", level: str = "info", stream: TextIO | None =
     )
 
 
+def _traceback(stream: TextIO, exc_info: Any) -> None:
+    """Indented and escaped: an exception's text may hold what whoever may patch the Pod has written, too."""
+    from traceback import format_exception
+
+    for line in "".join(format_exception(*exc_info)).rstrip("\n").split("\n"):
+        stream.write(f"\n  {_printable(line)}")
+
+
 def _escape_controls(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
     """Values come from whoever may patch the Pod: no newline or escape code of theirs reaches a terminal."""
     for key, value in event.items():
         if isinstance(value, str) and not value.isprintable() and key != "exception":
-            event[key] = "".join(
-                c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in value
-            )
+            event[key] = _printable(value)
     return event
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -74,7 +74,17 @@ def test_it_is_read_when_it_has_changed(
     assert mounted.trust().ca
 
 
-@pytest.mark.parametrize("half", ["", "\n", FIRST[:40], FIRST.rpartition(".")[0], "garbage", "a.b.c"])
+HALVES = {
+    "nothing": "",
+    "a line's end": "\n",
+    "its beginning": FIRST[:40],
+    "no signature": FIRST.rpartition(".")[0],
+    "garbage": "garbage",
+    "no header": "a.b.c",
+}
+
+
+@pytest.mark.parametrize("half", HALVES.values(), ids=HALVES)
 def test_what_is_no_whole_token_is_passed_over(volume: ServiceAccountVolume, half: str) -> None:
     """Empty or half-written: the one before goes on, and the next whole one is taken."""
     mounted = Mounted(str(volume.path))

@@ -309,3 +309,25 @@ def test_the_schema() -> None:
     done = inside("check", "--schema", "-c", "/nowhere")
     assert (done.stderr, done.returncode) == ("", 0)
     assert {"run", "volumes", "plugins"} <= set(json.loads(done.stdout)["properties"])
+
+
+def test_the_schema_knows_the_options(tmp_path: Path) -> None:
+    """Those of plugins that are installed, and of one that the TOML has by its file; of one that's gone it tells."""
+    file, toml = tmp_path / "mine.py", tmp_path / "kmetad.toml"
+    file.write_text(
+        "import msgspec\nclass Options(msgspec.Struct, frozen=True):\n    word: str\n"
+        '    """What to say."""\nclass Plugin:\n    def __init__(self, options): pass\n'
+    )
+    toml.write_text(f'[plugins.mine]\npath = "{file}"\n[plugins.gone]\npath = "/nowhere.py"\n')
+    done = inside("check", "--schema", "-c", str(toml))
+    assert done.returncode == 0
+    assert done.stderr == "kmetad: plugins.gone.path: /nowhere.py is no file\n"
+    plugins = json.loads(done.stdout)
+    assert set(plugins["$defs"]) >= {"plugin.reload", "plugin.instance1"}
+    assert plugins["properties"]["plugins"]["properties"]["mine"]["else"] == {
+        "$ref": "#/$defs/plugin.instance1"
+    }
+    assert plugins["$defs"]["plugin.instance1"]["properties"]["word"] == {
+        "description": "What to say.",
+        "type": "string",
+    }

@@ -56,6 +56,20 @@ def test_console_obeys_no_value() -> None:
     assert stream.getvalue().count("\n") == 1
 
 
+def test_console_obeys_no_exception() -> None:
+    """Neither does the text of one that a hook raised: what it says is indented, and escaped."""
+    stream = io.StringIO()
+    _log.configure("console", stream=stream)
+    try:
+        raise ValueError("no level: \x1b[2J\u2028\nforged é")
+    except ValueError:
+        _log.get_logger().exception("plugin.raised")
+    first, *others = stream.getvalue().splitlines()
+    assert "plugin.raised" in first
+    assert others[-2:] == ["  ValueError: no level: \\x1b[2J\\u2028", "  forged é"]
+    assert all(line.startswith("  ") for line in others)
+
+
 @pytest.mark.parametrize("format_", ["console", "json"])
 def test_exceptions(format_: str) -> None:
     """A traceback is there, in either form."""

@@ -47,7 +47,7 @@ class Kind:
 def _duration(expected: str, allowed: Callable[[float], bool]) -> Kind:
     def parse(value: Any) -> float:
         try:
-            seconds = parse_duration(value) if isinstance(value, str) else None
+            seconds = parse_duration(value) if isinstance(value, str) and value[:1] != "-" else None
         except ValueError:
             seconds = None
         if seconds is None or not allowed(seconds):
@@ -228,11 +228,15 @@ def _text(pattern: str = "", **schema: Any) -> dict[str, Any]:
 
 
 _SIGNAL_SCHEMA = {"type": ["string", "integer"]}
+_EXIT_CODE_SCHEMA = {"type": ["integer", "string"], "minimum": 0, "maximum": 255, "pattern": "^[0-9]+$"}
 _DURATION = _duration('a duration such as "200ms"', lambda s: s >= 0)
 _LONGER = _duration('a duration longer than 0s such as "30s"', lambda s: s > 0)
 QUANTITY = Kind('a Kubernetes quantity such as "1m"', _quantity, {"type": ["string", "integer"]}, str)
 TIMEDELTA = Kind(
-    _DURATION.expected, lambda value: timedelta(seconds=_DURATION.parse(value)), _DURATION.schema
+    _DURATION.expected,
+    lambda value: timedelta(seconds=_DURATION.parse(value)),
+    _DURATION.schema,
+    lambda value: format_duration(value.total_seconds()),
 )
 
 
@@ -254,7 +258,7 @@ SignalOrNothing = Annotated[int, _of(Kind(_SIGNAL_EXPECTED, _or_nothing, _SIGNAL
 """A signal's number, or 0."""
 ExitCode = Annotated[
     int,
-    _of(Kind("an exit code from 0 to 255", _exit_code, {"type": "integer", "minimum": 0, "maximum": 255})),
+    _of(Kind("an exit code from 0 to 255", _exit_code, _EXIT_CODE_SCHEMA)),
 ]
 AbsolutePath = Annotated[str, _of(Kind(_PATH_EXPECTED, _path, _text("^/")))]
 Url = Annotated[str, _of(Kind(_URL_EXPECTED, _url, _text("^https?://")))]
@@ -267,7 +271,7 @@ Argv = Annotated[
     ),
 ]
 """A command and its arguments; no shell."""
-Pattern = Annotated[str, _of(Kind("TYPE:GLOB", _match, _text(f"^({'|'.join(TYPES)}|\\*):.")))]
+Pattern = Annotated[str, _of(Kind("TYPE:GLOB", _match, _text(f"^({'|'.join(TYPES)}|\\*):[\\s\\S]")))]
 """``TYPE:GLOB`` on a change's type and key."""
 Variable = Annotated[str, _of(Kind("a variable's name", _variable, _text("^[^=]+$")))]
 NAME = Kind("a printable name without '/'", check_name, _text("^[^/]+$"))

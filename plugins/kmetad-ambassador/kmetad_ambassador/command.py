@@ -115,7 +115,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """The exit code: 0. Raises KmetadError."""
+    """The exit code: 0 after TERM or INT, 125 where it can't start. Raises KmetadError."""
     import asyncio
 
     options = options_of(args)

@@ -61,7 +61,7 @@ def test_values_reach_no_shell(tmp_path: Path) -> None:
     assert any("touch" in log.get("line", "") for log in logs)
 
 
-@pytest.mark.parametrize("value", ["a\0b", "x" * (128 * 1024)])
+@pytest.mark.parametrize("value", ["a\0b", "x" * (128 * 1024)], ids=["NUL", "too long"])
 def test_what_no_environment_can_hold_is_left_out(value: str) -> None:
     """It is in the JSON alone, and the command runs all the same."""
     made = host(exec=[sys.executable, "-c", "import os; assert 'KMETAD_NEW' not in os.environ"])
