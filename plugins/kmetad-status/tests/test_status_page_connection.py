@@ -36,6 +36,10 @@ const hidden = arguments[0];
 Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
 document.dispatchEvent(new Event("visibilitychange"));
 """
+ONCE_LOST = """
+const seen = new MutationObserver(() => (seen.disconnect(), hide()));
+seen.observe(document.querySelector("#connection"), { childList: true });
+"""
 COUNTING = """
 const real = requestAnimationFrame;
 window.frames = 0;
@@ -208,9 +212,11 @@ def test_what_was_missed_is_read_again(stage: Stage) -> None:
         eventually(lambda: page.count("#events li") == 1)
         daemon.send(signal.SIGSTOP)
         try:
+            page.run(
+                f"const hide = () => {{ {HIDDEN} }}; {ONCE_LOST}", True
+            )  # so that it doesn't come back too soon
             page.run("window.later = 41_000")
             eventually(stage.lost, "the connection is lost")
-            page.run(HIDDEN, True)  # so that it doesn't come back too soon
         finally:
             daemon.send(signal.SIGCONT)
         page.run("window.later = 0")

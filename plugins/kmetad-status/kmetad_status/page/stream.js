@@ -54,8 +54,8 @@ export class Stream {
 
   /** Until the time is over, and the page is seen: nobody needs the news before. */
   async #pause(time) {
-    const until = Date.now() + time;
-    while (document.hidden || Date.now() < until) {
+    const until = performance.now() + time; // whatever becomes of the clock
+    while (document.hidden || performance.now() < until) {
       await new Promise((resolve) => (this.#wake = resolve)); // by check(), once a second
     }
   }
