@@ -11,12 +11,12 @@ import tempfile
 import time
 from dataclasses import replace
 
-from bench import calls, idle, install, latency, lines, proxy, report, start
+from bench import bundle, calls, idle, install, latency, lines, proxy, report, start
 from bench.latency import Scenario
 
 SCENARIOS = tuple(Scenario(volumes, files, 20) for volumes in (1, 10, 100) for files in (1, 6))
 QUICK = (Scenario(1, 1, 4), Scenario(1, 6, 4))
-PARTS = ("start", "latency", "idle", "lines", "calls", "proxy")
+PARTS = ("start", "latency", "idle", "lines", "calls", "proxy", "bundle")
 MEMORY_FILES = "/dev/shm"  # a tmpfs, as volumes of the kubelet are
 
 
@@ -66,6 +66,9 @@ def main() -> int:
         if "proxy" in parts:
             proxied = proxy.measure(2 if options.quick else 5, installed, directory)
             print("\n" + report.proxy_tables(proxied, proxy.kubectl_version()), flush=True)
+        if "bundle" in parts:
+            bundled = bundle.measure(options.starts or (10 if options.quick else 40), installed, programs)
+            print("\n" + report.bundle_table(bundled), flush=True)
         print("\n" + report.targets(latencies, starts, idles, tagged, called, proxied))
         print(f"Took {time.monotonic() - started:.0f} s; load {os.getloadavg()[0]:.1f}.")
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 
-from bench import proxy
+from bench import bundle, proxy
 from bench.calls import BARE, CALLS, MEMORY, Calls
 from bench.contenders import KMETAD, OBSERVER
 from bench.idle import Idle
@@ -137,6 +137,11 @@ def calls_table(calls: Calls) -> str:
     memory = f"{calls.idle:.1f} and {calls.calling:.1f} MB"
     said = f"A daemon's Private_Dirty, its plugin calling nobody, and after {CALLS} calls: {memory}\n"
     return _table("GET of a Pod over TLS, on a connection that is kept", rows) + said
+
+
+def bundle_table(bundled: bundle.Bundled) -> str:
+    """The bundle beside the same in an environment; and how large it is."""
+    return _table("Start of the bundle", bundle.rows(bundled)) + bundle.sizes(bundled)
 
 
 def proxy_tables(proxied: Sequence[Proxied], kubectl: str) -> str:

@@ -42,6 +42,12 @@ class Start:
 def measure(rounds: int, installed: Installed, directory: str) -> list[Start]:
     """Let all take turns, one at a time; each is waited for to its end before the next begins."""
     starts = _contenders(installed, directory)
+    turns(starts, rounds)
+    return starts
+
+
+def turns(starts: list[Start], rounds: int) -> None:
+    """The rounds themselves."""
     for number in range(-1, rounds):  # the first one only warms the caches
         turn = number % len(starts)
         for start in starts[turn:] + starts[:turn]:
@@ -49,7 +55,6 @@ def measure(rounds: int, installed: Installed, directory: str) -> list[Start]:
                 taken = _once(start)
                 if taken is not None and number >= 0:
                     start.times.append(taken)
-    return starts
 
 
 def yardstick(starts: Sequence[Start]) -> Start:

@@ -16,6 +16,7 @@ import pexpect
 import pytest
 
 import kmetad as package
+from tests import namespaces
 from tests.cli import DEADLINE, Running, environment, eventually, kmetad
 
 SCENES = [
@@ -206,6 +207,22 @@ def test_interrupted_it_cleans_up(own: dict[str, str], tmp_path: Path) -> None:
         assert demo.err.rest() == []
     assert list(tmp_path.iterdir()) == []
     assert processes_of(tmp_path) == []
+
+
+def test_nowhere_to_write() -> None:
+    """As on a read-only root: exit code 2, and what to do."""
+    read_only = "mount -o remount,bind,ro / && for d in /tmp /var/tmp; do mount -t tmpfs -o ro none $d; done"
+    done = subprocess.run(
+        [*namespaces.own("mount"), "sh", "-c", f'mount --rbind / / && {read_only} && cd / && exec "$@"']
+        + ["sh", sys.executable, "-m", "kmetad", "demo"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+    assert (done.stdout, done.returncode) == ("", 2)
+    assert "set TMPDIR" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_without_kmetad_reload_it_says_what_is_missing(tmp_path: Path) -> None:

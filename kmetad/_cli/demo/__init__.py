@@ -20,7 +20,6 @@ import select
 import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -123,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
             return 2
         print(assign(args.assignment))
         return 0
-    from kmetad._cli.demo.stage import Stage, claim, kept_directory
+    from kmetad._cli.demo.stage import Stage, claim, kept_directory, temporary_directory
     from kmetad._plugins import installed
 
     there = {plugin.name for plugin in installed()}
@@ -136,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
             )
             return 2
     if not args.keep:
-        with Stage(tempfile.mkdtemp(prefix="kmetad-demo-")) as stage, _watch(stage) as watch:
+        with Stage(temporary_directory()) as stage, _watch(stage) as watch:
             show = _Show(stage)
             show.scenes(watch)
             show.counters()

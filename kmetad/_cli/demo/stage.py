@@ -252,6 +252,16 @@ def _end_with_parent() -> Callable[[], object] | None:
     return lambda: prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
+def temporary_directory() -> str:
+    """A new one, private to this user. Raises DemoError."""
+    try:
+        return tempfile.mkdtemp(prefix="kmetad-demo-")
+    except OSError as error:
+        raise DemoError(
+            f"the demo needs a directory to write to: {error.strerror}; set TMPDIR to one"
+        ) from None
+
+
 def kept_directory(environ: Mapping[str, str] | None = None) -> str:
     """Where a demo that is kept lives, for this user: known to the other terminal as well."""
     environ = os.environ if environ is None else environ

@@ -1,8 +1,8 @@
 """The Containerfiles of README.md and docs/ are built and run: each instruction by what Linux itself has for it.
 
 An image is an overlay on this machine's own root, which stands for every image that isn't
-built here; a container is a chroot with a process namespace of its own. So no registry
-and no container runtime is needed, but root is.
+built here; kmetad's own is the bundle. A container is a chroot with a process namespace of its own. So no
+registry is needed, and no container runtime, but root is.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -18,32 +17,29 @@ from pathlib import Path
 
 import pytest
 
+from container.bundle import PREFIX
 from kmetad.testing import kubelet
-from tests.test_packaging import ROOT, plain_environment
+from tests.test_packaging import plain_environment
 from tests.test_readme import BLOCKS, README, RUNNING, Block, configuration_of
-
-PYTHON = "/usr/bin/python3"
-"""Stands for the image's: unlike this interpreter it can be run by every user."""
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
-PROLOGUE = f"""
+PROLOGUE = """
 set -eu
 work=$1
 mount --make-rprivate /
 mount -t tmpfs tmpfs "$work"
 
-image() {{  # NAME LAYERS: a root of its own on top of these layers
+image() {  # NAME LAYERS: a root of its own on top of these layers
     mkdir -p "$work/$1/own" "$work/$1/work" "$work/$1/root"
     mount -t overlay overlay -o "lowerdir=$2,upperdir=$work/$1/own,workdir=$work/$1/work" "$work/$1/root"
     mount --bind /proc "$work/$1/root/proc"
     mount --bind /dev "$work/$1/root/dev"
-    ln -sf {PYTHON} "$work/$1/root/usr/local/bin/python"
-}}
+}
 
-copy() {{  # SOURCE TARGET: what a directory holds, or a file
+copy() {  # SOURCE TARGET: what a directory holds, or a file
     if [ -d "$1" ]; then mkdir -p "$2" && cp -a "$1/." "$2/"; else mkdir -p "$(dirname "$2")" && cp -a "$1" "$2"; fi
-}}
+}
 """
 
 
@@ -143,32 +139,29 @@ def test_every_containerfile_is_built() -> None:
     assert [block for block in BLOCKS if block.language == "dockerfile"] == [
         of(README, 0),
         of(RUNNING, 0),
-        of(RUNNING, 1),
     ]
 
 
-@pytest.mark.timeout(600)  # seconds: packages are downloaded
-def test_images_are_built_and_run(tmp_path: Path) -> None:
+def test_images_are_built_and_run(built: Path, tmp_path: Path) -> None:
     """As an unprivileged process 1 on a read-only root, with what the documents' TOML asks for."""
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("needs Linux, and root, to mount")
-    if not os.path.exists(PYTHON):
-        pytest.skip(f"needs {PYTHON}: other interpreters may be out of reach for an unprivileged user")
     probe = unshared(["image probe /"], tmp_path / "probe")
     if probe.returncode:
         pytest.skip(f"mounting isn't permitted here: {probe.stderr.strip()}")
 
     context = tmp_path / "context"
-    shutil.copytree(ROOT, context, ignore=shutil.ignore_patterns(".*", "__pycache__"))
-    (context / "kmetad.toml").write_text(configuration_of(of(RUNNING, 1)))
+    context.mkdir()
+    (context / "kmetad.toml").write_text(configuration_of(of(RUNNING, 0)))
     podinfo = kubelet.Volume(tmp_path / "podinfo")
     podinfo.write(labels={"app": "web", "version": "7"}, annotations={})
     settings = kubelet.Volume(tmp_path / "settings")
     settings.write(files={"gunicorn.conf.py": "workers = 2\n"})
 
-    own = build(of(RUNNING, 0).text, "kmetad", context, {})
+    place = f'"$work/kmetad/root{PREFIX}"'
+    own = Image("kmetad", script=["image kmetad /", f"copy {built}{PREFIX} {place}"], user="65532:65532")
     known = {"your/kmetad": own}
-    wrapped = build(of(RUNNING, 1).text, "wrapped", context, known)
+    wrapped = build(of(RUNNING, 0).text, "wrapped", context, known)
     short = build(of(README, 0).text, "short", context, known)
     for image in (wrapped, short):
         assert image.command[0] == "gunicorn"  # in its place:
@@ -180,7 +173,7 @@ def test_images_are_built_and_run(tmp_path: Path) -> None:
             *wrapped.script,
             *short.script,
             *(f'copy {tmp_path}/{volume} "$work/wrapped/root{path}"' for volume, path in mounts.items()),
-            *own.run([*own.entrypoint, "--help"]),
+            *own.run([f"{PREFIX}/bin/kmetad", "run", "--help"]),
             *wrapped.run([*wrapped.entrypoint, "sh", "-c", told, "wrapped"]),
             *short.run([*short.entrypoint, "sh", "-c", told, "short"]),
         ],

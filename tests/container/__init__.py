@@ -1,0 +1,1 @@
+"""The bundle and the image, in real containers: what container/ builds, and docs/container.md says."""
