@@ -196,18 +196,3 @@ print([getattr(kmetad, name) for name in kmetad.__all__])
 """
     imported = run("python", "-P", "-W", "error", "-c", program, env=clean)
     assert "kmetad.hookspecs" in imported.splitlines()
-
-
-def test_systemd_accepts_the_unit(clean: dict[str, str], tmp_path: Path) -> None:
-    """``systemd-analyze verify`` finds no fault in systemd/kmetad.service once its command exists."""
-    command = subprocess.run(
-        ["bash", "-c", "command -v kmetad"], env=clean, capture_output=True, text=True, check=True
-    ).stdout.strip()
-    unit = (ROOT / "systemd" / "kmetad.service").read_text()
-    here = unit.replace("/opt/kmetad/bin/kmetad", command)
-    assert here != unit
-    (tmp_path / "kmetad.service").write_text(here)
-    try:
-        run("systemd-analyze", "verify", str(tmp_path / "kmetad.service"), env=clean)
-    except FileNotFoundError:
-        pytest.skip("systemd-analyze isn't installed here")

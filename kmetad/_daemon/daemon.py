@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from io import TextIOWrapper
 from typing import Any
 
@@ -19,8 +19,10 @@ from kmetad._daemon.arguments import Arguments
 from kmetad._daemon.counting import Counting
 from kmetad._daemon.instances import make_lanes
 from kmetad._daemon.journal import PACE, Journal
+from kmetad._daemon.notify import Notify
 from kmetad._daemon.places import places
 from kmetad._daemon.renewal import Renewal
+from kmetad._daemon.service import Service
 from kmetad._daemon.signals import Signals
 from kmetad._daemon.status import Introspection
 from kmetad._daemon.status_socket import StatusSocket
@@ -41,12 +43,14 @@ _STOP = 255
 """Likewise: the supervisor wants the daemon to end, or has gone. No signal has such a number."""
 _RENEWAL = 254
 """Likewise: there is something to do about a new configuration."""
+_SERVICE = 253
+"""Likewise: there may be something that the service manager isn't told yet."""
 
 
 def run(
     loaded: Loaded,
     *,
-    environ: Mapping[str, str],
+    environ: MutableMapping[str, str],
     strict: bool = False,
     verbose: bool = False,
     link: int | None = None,
@@ -69,6 +73,8 @@ def run(
     _log.configure(config.log.format, "debug" if verbose else config.log.level)
     log = _log.get_logger()
     supervisor = None if link is None else Supervisor(link)
+    # Behind an app all this is the app's own affair; before any plugin is imported, which isn't to speak for kmetad.
+    notify = Notify(environ if supervisor is None else {}, log)
     niceness = os.nice(0) if niceness is None else niceness
     refused = limits.apply(
         config.daemon.memory_limit, config.daemon.nice, config.daemon.oom_score_adj, niceness
@@ -78,7 +84,7 @@ def run(
     if remembered.pod is not None and _pod_of(sources) not in (None, remembered.pod):
         remembered.drop()
     watch = Watch(sources, rescan=config.watch.rescan, before=remembered.last)
-    lanes = Lanes()
+    lanes = Lanes(lambda: service.changed())
     counting = Counting()
     wrapped = None if supervisor is None else Wrapped(supervisor, config)
     own = Introspection(
@@ -90,9 +96,15 @@ def run(
         app=None if wrapped is None else wrapped.status,
         state=None if remembered.disk is None else remembered.disk.status,
     )
+    service = Service(
+        notify,
+        own.status,
+        lambda: signals.put(_SERVICE),
+        lambda answer: watch.ask(lambda: lanes.ask(answer)),
+    )
     api = shared_client(config, counted=counting.asked)
     made, instances, faults = make_lanes(
-        loaded, lanes, remembered, lambda: watch.snapshot, own.status, api, wrapped
+        loaded, lanes, remembered, lambda: watch.snapshot, own.status, api, wrapped, service.changed
     )
 
     problems = [*map(str, loaded.problems), *faults]
@@ -100,6 +112,7 @@ def run(
     for problem in problems:
         log.error("config.fault", fault=problem)
     if problems and (strict or supervisor is None):
+        service.attend()
         return OWN_FAILURE
     for limit in refused:
         log.warning("daemon.limit_refused", fault=limit)
@@ -129,13 +142,17 @@ def run(
     if loaded.file is not None:
         watch.beside(File(loaded.file), loaded.content, renewal.seen)
     watcher = threading.Thread(
-        target=_watch, args=(watch, counting, lanes, wrapped), name="kmetad-watch", daemon=True
+        target=_watch, args=(watch, counting, lanes, service, wrapped), name="kmetad-watch", daemon=True
     )
     watcher.start()
-    code = _wait(signals, renewal, log)
+    code = _wait(signals, renewal, service, log)
     seconds = config.run.drain_timeout
     if supervisor is not None and supervisor.stop_within is not None:
         seconds = supervisor.stop_within
+    if code is None:
+        service.reloading(seconds)
+    else:
+        service.stopping()
     deadline = time.monotonic() + seconds
     watch.stop()
     lanes.stop(seconds)
@@ -145,10 +162,12 @@ def run(
         remembered.hand_over()
     log.info("kmetad.stopped")
     if code is None and signals.left() & {signal.SIGTERM, signal.SIGINT, _STOP}:
+        service.stopping()
         code = 0  # it was told to end while it stopped for another
     if code is not None:
         return code
     if supervisor is None or supervisor.hear_no_more():
+        service.hand_over()
         Arguments(
             config=renewal.file or "",
             strict=strict and supervisor is None,  # an app that runs by now isn't left without a daemon
@@ -169,10 +188,12 @@ def _redirect_stdout() -> None:
         sys.stdout.reconfigure(line_buffering=True)
 
 
-def _wait(signals: Signals, renewal: Renewal, log: Any) -> int | None:
+def _wait(signals: Signals, renewal: Renewal, service: Service, log: Any) -> int | None:
     """Sleep until kmetad has to end: the exit code, or None where there is a new configuration to start anew with."""
     while True:
-        received = signals.get(renewal.patience())
+        service.attend()
+        waits = [seconds for seconds in (renewal.patience(), service.patience()) if seconds is not None]
+        received = signals.get(min(waits, default=None))
         if received == _DIED:
             return OWN_FAILURE
         if received == _STOP:
@@ -187,7 +208,7 @@ def _wait(signals: Signals, renewal: Renewal, log: Any) -> int | None:
             return None
 
 
-def _watch(watch: Watch, counting: Counting, lanes: Lanes, wrapped: Wrapped | None) -> None:
+def _watch(watch: Watch, counting: Counting, lanes: Lanes, service: Service, wrapped: Wrapped | None) -> None:
     """The watching thread: wait, read, compare (all by ``Watch``), deliver."""
     with watch:
         for batch in watch:
@@ -195,6 +216,7 @@ def _watch(watch: Watch, counting: Counting, lanes: Lanes, wrapped: Wrapped | No
             if wrapped is not None:
                 wrapped.follow(batch.current)
             lanes.offer(batch)
+            service.changed()
             del batch  # while this thread waits, it holds no snapshot that nobody needs
 
 

@@ -67,11 +67,13 @@ def make_lanes(
     status: Callable[[], Status],
     api: Callable[[], Client],
     wrapped: Wrapped | None = None,
+    came_on: Callable[[], None] = lambda: None,
 ) -> tuple[list[Lane], list[Instance], list[str]]:
     """A lane for each instance that can be made, these instances, and what is wrong with the others.
 
     An instance that ``memory`` knows to have brought the daemon down too often gets none. ``api`` is for all.
-    ``wrapped`` is the app, where there is one.
+    ``wrapped`` is the app, where there is one; where there is none, ``came_on`` is called whenever a plugin
+    acknowledged something, or failed to.
     """
     made: list[Lane] = []
     instances: list[Instance] = []
@@ -104,7 +106,7 @@ def make_lanes(
             remembered=remembered,
             on_applied=instance.applied if "kmetad_on_applied" in instance.hooks else None,
             entered=lanes.entered,
-            came_to=(lambda generation: None) if wrapped is None else wrapped.came_to(name),
+            came_to=(lambda generation: came_on()) if wrapped is None else wrapped.came_to(name),
         )
         made.append(lane)
         instances.append(instance)

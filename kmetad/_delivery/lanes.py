@@ -17,9 +17,12 @@ _HEAD_START = 0.001
 
 
 class Lanes:
-    """The lanes of a daemon."""
+    """The lanes of a daemon. ``noticed`` is called once a hook has been called stuck."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, noticed: Callable[[], object] = lambda: None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._noticed = noticed
         self._clock = clock
         self._lanes: Sequence[Lane] = ()
         self._others: Sequence[Lane] = ()
@@ -28,6 +31,7 @@ class Lanes:
         self._armed = False
         self._told: dict[str, tuple[str, float]] = {}  # by lane, the hook that was called stuck
         self._calls: SimpleQueue[bool] = SimpleQueue()
+        self._asked: Callable[[], object] | None = None
 
     def start(
         self, lanes: Sequence[Lane], last: Lane | None = None, begun: Callable[[], None] = lambda: None
@@ -77,6 +81,14 @@ class Lanes:
                     break
         self._calls.put(False)
 
+    def ask(self, answer: Callable[[], object]) -> None:
+        """Have ``answer`` called on the thread that notices stuck hooks: so that one hangs nowhere itself.
+
+        From any thread. Of two that were asked for meanwhile only the last is called.
+        """
+        self._asked = answer
+        self._calls.put(True)
+
     def set_aside(self, name: str, crashes: int) -> None:
         """An instance has no lane, for it brought the daemon down so many times in a row."""
         self._set_aside.append(LaneStatus(name, "set-aside", crashes=crashes))
@@ -110,6 +122,9 @@ class Lanes:
     def _look(self) -> float | None:
         """Tell of hooks that are late. Seconds until the next could be; None if there is none to wait for."""
         self._armed = False  # a hook that is entered from here on wakes us again
+        if self._asked is not None:
+            answer, self._asked = self._asked, None
+            answer()
         waits = []
         for lane in self._lanes:
             entry = lane.running
@@ -121,6 +136,7 @@ class Lanes:
                 continue
             self._told[lane.name] = entry
             lane.is_stuck(entry)
+            self._noticed()
         if not waits:
             return None
         self._armed = True

@@ -25,7 +25,7 @@ class Hint:
 
 
 class Hints(Protocol):
-    """A backend. Not safe for use from several threads, except for ``stop``."""
+    """A backend. Not safe for use from several threads, except for ``wake`` and ``stop``."""
 
     def add(self, path: str, *, swapped: bool) -> None:
         """Watch a directory from now on; ``swapped`` if it is published by renaming ``..data``.
@@ -39,6 +39,9 @@ class Hints(Protocol):
 
     def wait(self, timeout: float | None) -> Hint:
         """Sleep until something may have changed, for so many seconds at most (None: for ever)."""
+
+    def wake(self) -> None:
+        """End the present wait, or the next one, without a hint. From any thread."""
 
     def stop(self) -> None:
         """End the present wait, and every later one, at once. From any thread."""

@@ -71,16 +71,14 @@ class InotifyHints(EventDispatcher):
     # -- watchdog's extension points ------------------------------------------------
 
     def on_thread_start(self) -> None:
-        """Open what can be waited for beside inotify: the call to stop, and the mount table."""
+        """Open what can be waited for beside inotify: a call to wake, and the mount table."""
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll.register(self._wake, select.POLLIN)
         self._open_mounts()
 
     def on_thread_stop(self) -> None:
         """Called by ``stop``, on any thread."""
-        with self._closing:
-            if self._wake >= 0:
-                os.eventfd_write(self._wake, 1)
+        self.wake()
 
     def dispatch_events(self, event_queue: EventQueue) -> None:
         """Sleep until there is something to tell, and keep it as one ``Hint``; the queue stays unused."""
@@ -90,6 +88,10 @@ class InotifyHints(EventDispatcher):
                 self._read(hint)
             elif descriptor == self._mounts and event & _MOUNTS_CHANGED:
                 hint.mounts = True
+            elif descriptor == self._wake and not self.stopped():
+                os.eventfd_read(descriptor)
+                if self.stopped():
+                    self.wake()  # what was read may have been the call to stop
 
     # -- Hints ----------------------------------------------------------------------
 
@@ -123,6 +125,11 @@ class InotifyHints(EventDispatcher):
         self._timeout_ms = None if timeout is None else min(max(0.0, timeout) * 1000, _LONGEST_MS)
         self.dispatch_events(self.event_queue)
         return self._hint
+
+    def wake(self) -> None:
+        with self._closing:
+            if self._wake >= 0:
+                os.eventfd_write(self._wake, 1)
 
     def stopped(self) -> bool:
         return not self.should_keep_running()

@@ -65,6 +65,9 @@ class ObserverHints:
             self.remove(path)
         return hint
 
+    def wake(self) -> None:
+        self._events.put(None)
+
     def stop(self) -> None:
         self._stopping.set()
         self._events.put(None)

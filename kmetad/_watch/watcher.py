@@ -60,6 +60,7 @@ class Watch:
         self._readings: list[Reading] = [followed.reading for followed in self._followed]
         self._told: list[Reading] = []  # the readings that the snapshot was made of
         self._aside: Aside | None = None
+        self._asked: Callable[[], object] | None = None
         self._batches = self._run()
 
     def __iter__(self) -> Watch:
@@ -84,6 +85,14 @@ class Watch:
     def stop(self) -> None:
         """End the iteration, also while it waits. From any thread or signal handler."""
         self._hints.stop()
+
+    def ask(self, answer: Callable[[], object]) -> None:
+        """Have ``answer`` called on the iterating thread, once that is through with what it does: so it hangs nowhere.
+
+        From any thread. Of two that were asked for meanwhile only the last is called.
+        """
+        self._asked = answer
+        self._hints.wake()
 
     def beside(self, file: File, known: bytes | None, told: Callable[[News], object]) -> None:
         """Watch a file, too, that says nothing of the Pod. Before the iteration begins.
@@ -112,6 +121,9 @@ class Watch:
                 hint = self._hints.wait(self._patience(next_rescan))
                 if self._hints.stopped():
                     return
+                if self._asked is not None:
+                    answer, self._asked = self._asked, None
+                    answer()
                 lost = hint.everything
                 now = self._clock()
                 if now >= next_rescan:
