@@ -56,9 +56,10 @@ def build(root: Path, prefix: str = PREFIX) -> Path:
     carried = distributions.carried()
     for distribution in carried:
         origins |= distributions.copy(distribution, packages)
+    # -I: python3._pth is read too late to keep it from PYTHONHASHSEED, PYTHONINSPECT and the like.
     for script in (Path(sysconfig.get_path("scripts"), "kmetad"), HERE / "kmetad-copy"):
         _, _, body = script.read_text().partition("\n")
-        (tree / "bin" / script.name).write_text(f"#!{prefix}/bin/python3\n{body}")
+        (tree / "bin" / script.name).write_text(f"#!{prefix}/bin/python3 -I\n{body}")
 
     binaries = {file: origin for file, origin in origins.items() if libraries.is_elf(file)}
     shared = libraries.copy(binaries, tree, prefix)

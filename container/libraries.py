@@ -61,7 +61,8 @@ def copy(binaries: Mapping[Path, Path], tree: Path, prefix: str) -> dict[Path, P
         if bound:
             patchelf("--remove-rpath", file)
     patchelf("--set-interpreter", f"{prefix}/lib/{loader.name}", interpreter)
-    patchelf("--force-rpath", "--set-rpath", "$ORIGIN/lib", interpreter)
+    # No $ORIGIN: the loader has it from /proc, and ignores it where a start gives rights (capabilities of the file).
+    patchelf("--force-rpath", "--set-rpath", f"{prefix}/lib", interpreter)
     return origins
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 
 from kmetad.testing.kubelet import Volume
 from tests.daemons import Daemon
+from tests.test_packaging import ROOT
 
 
 @pytest.fixture
@@ -222,3 +225,46 @@ def test_secrets_never_appear(daemon: Callable[..., Daemon], tmp_path: Path) -> 
     kmetad.line("told", keys=["file:settings/other"])
     assert kmetad.end() == 0
     assert marker not in json.dumps(kmetad.lines)
+
+
+# Its process runs something that is imported: what the file of a plugin has is no module for it.
+SPAWNING = """
+import multiprocessing
+from kmetad import hookimpl
+
+class Plugin:
+    def __init__(self, context):
+        self.log = context.log
+
+    @hookimpl
+    def kmetad_on_start(self, snapshot):
+        process = multiprocessing.get_context("spawn").Process(target=print, args=("spawned",))
+        process.start()
+        process.join()
+        self.log.info("spawned", code=process.exitcode)
+"""
+
+
+class Script(Daemon):
+    """The same by the command ``kmetad``, which is a script."""
+
+    def started(self, arguments: tuple[str, ...], environ: dict[str, str]) -> subprocess.Popen[str]:
+        """Start the process."""
+        command = [sys.executable, str(ROOT / "scripts" / "kmetad"), "run", "-c", str(self.toml), *arguments]
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ, text=True
+        )
+
+
+@pytest.mark.parametrize("kind", [Daemon, Script])
+def test_a_plugin_may_spawn_processes(kind: type[Daemon], tmp_path: Path) -> None:
+    """``multiprocessing`` runs the main module again, as docs/plugins.md allows: that starts no second daemon."""
+    tmp_path.chmod(0o755)
+    (tmp_path / "spawning.py").write_text(SPAWNING)
+    kmetad = kind(tmp_path, '[plugins.spawning]\npath = "DIR/spawning.py"\n')
+    try:
+        assert kmetad.line("spawned")["code"] == 0
+        assert kmetad.end() == 0
+        assert len([line for line in kmetad.lines if line["event"] == "kmetad.started"]) == 1
+    finally:
+        kmetad.close()

@@ -71,7 +71,7 @@ def test_code_says_where_it_will_be(tree: Path) -> None:
         assert str(tree).encode() not in content, compiled
         assert f"{bundle.PREFIX}/lib/".encode() in content, compiled
     for script in (tree / "bin").glob("kmetad*"):
-        assert script.read_text().startswith(f"#!{bundle.PREFIX}/bin/python3\n")
+        assert script.read_text().startswith(f"#!{bundle.PREFIX}/bin/python3 -I\n")
 
 
 def test_it_carries_kmetad_and_every_plugin(tree: Path) -> None:

@@ -23,6 +23,15 @@ FRESH = 1.0
 """Seconds for which a look is good. A token stays valid for long after the next has come, and after a 401 one looks."""
 
 
+async def shared(task: asyncio.Task[T]) -> T:
+    """The task's result. Who stops waiting for it stops nobody else's, and nobody need wait for a failure.
+
+    ``asyncio.shield`` logs the exception of a task for which its caller no longer waits, from Python 3.14 on.
+    """
+    await asyncio.wait((task,))
+    return task.result()
+
+
 class Hidden(bytes):
     """What nobody may see, not even where a traceback shows values."""
 
@@ -84,7 +93,7 @@ class Identity:
             if not looking.done():
                 self._overdue = looking
                 return self._now
-        return await asyncio.shield(looking)
+        return await shared(looking)
 
     async def renew(self, sent: Now, at: float) -> Now | None:
         """The server didn't accept what was sent: what it may accept instead; None where there is nothing else.
@@ -99,10 +108,10 @@ class Identity:
         if self._renewing is None:
             if at < self._nothing_until:
                 # What changes by itself is seen all the same; a command isn't run for each request.
-                now = await asyncio.shield(self._look_anew())
+                now = await shared(self._look_anew())
                 return now if now.differs(sent) else None
             self._renewing = self._begin(self._renew(sent))
-        return await asyncio.shield(self._renewing)
+        return await shared(self._renewing)
 
     async def reread(self, seen: Now) -> Now | None:
         """The server's certificate couldn't be verified: another look at the CA; None where it is the same.
@@ -110,7 +119,7 @@ class Identity:
         Raises CredentialsError.
         """
         await aside(self._credentials.reread)
-        now = await asyncio.shield(self._look_anew())
+        now = await shared(self._look_anew())
         return None if now.trust == seen.trust else now
 
     def look_again(self) -> None:
@@ -163,7 +172,7 @@ class Identity:
 
     async def _renew(self, sent: Now) -> Now | None:
         if await aside(self._credentials.renew, sent.headers):
-            now = await asyncio.shield(self._look_anew())
+            now = await shared(self._look_anew())
             if now.differs(sent):
                 return now
         self._nothing_until = asyncio.get_running_loop().time() + FRESH

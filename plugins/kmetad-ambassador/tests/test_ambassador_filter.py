@@ -315,7 +315,7 @@ class TestPaths:
             ("*", "nothing to repeat"),
             ("a{2,1}", "min repeat"),
             (r"\pL", "bad escape"),
-            (r"^/a\z", "bad escape"),
+            (r"^/a\Q.\E", "bad escape"),
             ("[[:alpha:]]", "Possible nested set"),
             ("x(?i)", "global flags not at the start"),
         ],

@@ -141,9 +141,7 @@ def test_a_verification_that_fails(journal: Journal, code: int, said: str) -> No
         verify={"exec": journal.notes("verify", 1, "still old"), "within": "5s", "interval": "10s"},
         on_failure=journal.notes("rollback", code, "too bad"),
     )
-    with pytest.raises(
-        Fail, match=rf"^verify: not within 5 s: .*exited with 1; it said: still old; {said}"
-    ):
+    with pytest.raises(Fail, match=rf"^verify: not within 5 s: .*exited with 1; it said: still old; {said}"):
         host.set(labels={"app": "b"})
     assert journal.read()[0] == "act"
     assert journal.read()[-1] == "rollback"

@@ -31,9 +31,12 @@ class Listener(Protocol):
 class Audience:
     """For the loop's own thread."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, context: Context) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, context: Context, metadata: documents.Metadata
+    ) -> None:
         self._loop = loop
         self._context = context
+        self._metadata = metadata
         self._streams: dict[Listener, Stream] = {}
         self._look: asyncio.TimerHandle | None = None
         self._alive: asyncio.TimerHandle | None = None
@@ -101,7 +104,7 @@ class Audience:
             status = self._context.status()
             return documents.told_apart(status), lambda: documents.status(status)
         snapshot = self._context.snapshot()
-        return snapshot, lambda: documents.metadata(snapshot)
+        return snapshot, lambda: self._metadata.of(snapshot)
 
     def _keep_alive(self) -> None:
         self._alive = self._loop.call_later(ALIVE, self._keep_alive)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import h11
 
-from kmetad_status.answer import EVENTS, Answer, Opening, head, refusal
+from kmetad_status.answer import EVENTS, Answer, Opening, evened, head, refusal
 from kmetad_status.hosts import host_name, is_known
 from kmetad_status.stream import ALIVE, Stream
 
@@ -85,17 +85,19 @@ class Connection(asyncio.BufferedProtocol):
             self.pump()
         elif self._pieces is not None:
             self._send_pieces()
-            self._proceed()
 
     # -- for the server --------------------------------------------------------------------
 
     def pump(self) -> None:
         """Send the stream on, as far as the client takes it."""
         while self.stream is not None and not self._paused and not self._leaving:
-            text = self.stream.next()
-            if not text:
+            piece = next(self._pieces or iter(()), None)
+            if piece is not None:
+                self._send(h11.Data(data=piece))
+            elif parts := self.stream.next():
+                self._pieces = evened(parts)
+            else:
                 return
-            self._send(h11.Data(data=text))
 
     def keep_alive(self) -> None:
         """Send a sign of life, if nothing else is waiting."""
@@ -117,7 +119,7 @@ class Connection(asyncio.BufferedProtocol):
     # -- inside ----------------------------------------------------------------------------
 
     def _proceed(self) -> None:
-        """Go on with what has come, up to the next answer that takes its time."""
+        """Go on with what has come, up to the next answer."""
         while not self._leaving and self._pieces is None and self.stream is None:
             try:
                 event = self._http.next_event()
@@ -125,6 +127,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._give_up(error.error_status_hint, str(error))
                 return
             if event is h11.NEED_DATA or event is h11.PAUSED:
+                self.transport.resume_reading()
                 return
             if isinstance(event, h11.Request):
                 self._request = event
@@ -135,6 +138,7 @@ class Connection(asyncio.BufferedProtocol):
             elif isinstance(event, h11.EndOfMessage):
                 assert self._request is not None
                 self._answer(self._request)
+                return
             else:
                 self.end()
 
@@ -190,7 +194,8 @@ class Connection(asyncio.BufferedProtocol):
             self._request = None
             self._within(PATIENCE)
             self._server.asks(self)
-            self.transport.resume_reading()
+            # It may have sent a hundred more of them: all others, as probes, come in between.
+            self._server.loop.call_soon(self._proceed)
 
     def _open(self, stream: Stream) -> None:
         """Behind a stream there is no next request."""

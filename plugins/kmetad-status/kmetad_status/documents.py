@@ -69,6 +69,20 @@ def metadata(now: Snapshot) -> bytes:
     return encode(pod(now) | {"tokens": tokens})
 
 
+class Metadata:
+    """The document of the newest snapshot that was asked for, made once: whoever reads it slowly holds no copy."""
+
+    def __init__(self) -> None:
+        self._of: Snapshot | None = None
+        self._document = b""
+
+    def of(self, now: Snapshot) -> bytes:
+        """As ``metadata``."""
+        if now is not self._of or not self._document:
+            self._document, self._of = metadata(now), now
+        return self._document
+
+
 def unready(now: Status, lag_limit: timedelta) -> Iterable[str]:
     """Why the Pod shouldn't be sent traffic, a sentence each; none: it may be."""
     yield from now.unready

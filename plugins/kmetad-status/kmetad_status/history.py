@@ -25,6 +25,31 @@ class Event:
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The document of what was kept at a moment, ``/api/timeline``: its pieces, as often as they are asked for.
+
+    They are made on the way, and the events in them are everybody's: whoever reads it slowly holds no copy.
+    """
+
+    boot: str
+    events: tuple[Event, ...]
+    truncated: bool
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b'{"events":['
+        for at, event in enumerate(self.events):
+            yield b'%s{"id":"%s-%d","event":"%s","data":' % (
+                b"," if at else b"",
+                self.boot.encode(),
+                event.number,
+                event.kind.encode(),
+            )
+            yield event.data
+            yield b"}"
+        yield b'],"truncated":%s}' % (b"true" if self.truncated else b"false")
+
+
 class History:
     """For any thread. ``boot`` tells the numbers of this life of the daemon from those of others."""
 
@@ -76,18 +101,8 @@ class History:
                     break
             return tuple(found)
 
-    def pieces(self) -> Iterator[bytes]:
-        """The document of all that is kept, ``/api/timeline``, in pieces; the events in it are shared, not copied."""
+    def timeline(self) -> Timeline:
+        """All that is kept."""
         with self._lock:
             events = tuple(self._events)
-            truncated = self._last > len(events)
-        yield b'{"events":['
-        for at, event in enumerate(events):
-            yield b'%s{"id":"%s","event":"%s","data":' % (
-                b"," if at else b"",
-                self.name(event.number).encode(),
-                event.kind.encode(),
-            )
-            yield event.data
-            yield b"}"
-        yield b'],"truncated":%s}' % (b"true" if truncated else b"false")
+            return Timeline(self.boot, events, self._last > len(events))

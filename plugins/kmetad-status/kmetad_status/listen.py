@@ -14,7 +14,9 @@ BACKLOG = 128
 def tcp(address: str, port: int) -> socket.socket:
     """A socket that is bound. Raises OSError."""
     family = socket.AF_INET6 if ip_address(address).version == 6 else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    kind = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+    # asyncio sets TCP_NODELAY only where it is told that this is TCP.
+    made = socket.socket(family, kind, socket.IPPROTO_TCP)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:

@@ -12,6 +12,7 @@ from kmetad_status import listen
 from kmetad_status.answer import Answer, Opening, refusal
 from kmetad_status.audience import Audience
 from kmetad_status.connection import READ, Connection
+from kmetad_status.documents import Metadata
 from kmetad_status.history import History
 from kmetad_status.options import Options
 from kmetad_status.site import Site
@@ -42,8 +43,9 @@ class Server:
         self._options = options
         self._log = context.log
         self._history = history
-        self._site = Site(context, history, options.lag_limit)
-        self._audience = Audience(loop, context)
+        metadata = Metadata()
+        self._site = Site(context, history, metadata, options.lag_limit)
+        self._audience = Audience(loop, context, metadata)
         self._connections: dict[Connection, None] = {}
         """Those that asked for something last come last."""
         self._woken = False

@@ -32,7 +32,9 @@ TYPES = {
 class Site:
     """Answers from what the daemon is at that moment. For the loop's own thread."""
 
-    def __init__(self, context: Context, history: History, lag_limit: timedelta) -> None:
+    def __init__(
+        self, context: Context, history: History, metadata: documents.Metadata, lag_limit: timedelta
+    ) -> None:
         self._context = context
         self._history = history
         self._lag_limit = lag_limit
@@ -44,7 +46,7 @@ class Site:
             "/readyz": lambda query, headers: self._readyz(),
             "/metrics": lambda query, headers: self._scraped(headers.get("accept", "")),
             "/api/status": lambda query, headers: whole(documents.status(context.status()), JSON),
-            "/api/metadata": lambda query, headers: whole(documents.metadata(context.snapshot()), JSON),
+            "/api/metadata": lambda query, headers: whole(metadata.of(context.snapshot()), JSON),
             "/api/timeline": lambda query, headers: self._timeline(),
             "/api/events": self._events,
         }
@@ -79,8 +81,8 @@ class Site:
         return whole(*self._metrics.scraped(accept))
 
     def _timeline(self) -> Answer:
-        pieces = tuple(self._history.pieces())
-        return Answer(200, JSON, pieces, sum(map(len, pieces)))
+        timeline = self._history.timeline()
+        return Answer(200, JSON, timeline, sum(map(len, timeline)))
 
     def _events(self, query: dict[str, list[str]], headers: dict[str, str]) -> Answer | Opening:
         kinds = frozenset(",".join(query.get("of", ["change"])).split(","))

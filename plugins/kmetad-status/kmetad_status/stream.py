@@ -12,10 +12,10 @@ ALIVE = b":\n\n"
 """A comment: nothing has happened, and the connection is there."""
 
 
-def event(kind: str, data: bytes, name: str | None = None) -> bytes:
-    """One event; ``name``: its id, which a client sends when it comes back."""
+def event(kind: str, data: bytes, name: str | None = None) -> list[bytes]:
+    """One event, in parts; ``name``: its id, which a client sends when it comes back."""
     named = f"id: {name}\n" if name is not None else ""
-    return f"event: {kind}\n{named}data: ".encode() + data + b"\n\n"
+    return [f"event: {kind}\n{named}data: ".encode(), data, b"\n\n"]
 
 
 class Stream:
@@ -35,24 +35,25 @@ class Stream:
         """The status, or the metadata, is this; what is older and wasn't sent yet needn't be."""
         self._states[kind] = data
 
-    def next(self) -> bytes:
-        """What it is to be sent now; empty: nothing more."""
+    def next(self) -> list[bytes]:
+        """What it is to be sent now, in parts, of which the large ones are everybody's; empty: nothing more."""
         if not self._said_hello:
             self._said_hello = True
             last = self._history.last
             hello = {"boot": self._history.boot, "last": self._history.name(last) if last else None}
             # Its id is where the client is: one that comes back before anything has happened says so.
-            return b"retry: 1000\n" + event("hello", encode(hello), self._history.name(self._at))
+            return [b"retry: 1000\n", *event("hello", encode(hello), self._history.name(self._at))]
         if self._follows and not self._missed:
             while (found := self._history.after(self._at)) is not None and found:
                 self._at = found[-1].number
-                text = b"".join(
-                    event(one.kind, one.data, self._history.name(one.number))
+                parts = [
+                    part
                     for one in found
                     if one.kind in self.kinds
-                )
-                if text:
-                    return text
+                    for part in event(one.kind, one.data, self._history.name(one.number))
+                ]
+                if parts:
+                    return parts
             self._missed = found is None
         if self._missed:
             self._missed = False
@@ -61,4 +62,4 @@ class Stream:
         if self._states:
             kind = next(iter(self._states))
             return event(kind, self._states.pop(kind))
-        return b""
+        return []

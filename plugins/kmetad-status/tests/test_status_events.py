@@ -245,15 +245,27 @@ def test_the_history_alone() -> None:
     """Whatever a stream asks for, it gets each event once and in order, or a reset."""
     history = History(5, "b")
     stream = Stream(history, frozenset(["change"]), None)
-    assert b"event: hello" in stream.next() and stream.next() == b""
+    assert b"event: hello" in b"".join(stream.next()) and stream.next() == []
     history.add("outcome", b"1")
     history.add("change", b"2", b"3")
-    assert stream.next().count(b"event: change") == 2
+    assert b"".join(stream.next()).count(b"event: change") == 2
     history.add("change", *[b"4"] * 6)
-    assert b"event: reset\nid: b-9\n" in stream.next()
-    assert stream.next() == b""
+    assert b"event: reset\nid: b-9\n" in b"".join(stream.next())
+    assert stream.next() == []
     assert history.after(9) == ()
     history.add("change", b"x" * (3 << 20))
     assert history.after(9) is None  # larger than all that may be kept
-    assert b"event: reset\nid: b-10\n" in stream.next()
-    assert b"".join(history.pieces()) == b'{"events":[],"truncated":true}'
+    assert b"event: reset\nid: b-10\n" in b"".join(stream.next())
+    assert b"".join(history.timeline()) == b'{"events":[],"truncated":true}'
+
+
+def test_a_timeline_stays_as_it_was() -> None:
+    """Whoever reads it slowly gets what was there when it was asked for, as long as was said, and holds no copy."""
+    history = History(2, "b")
+    history.add("change", b"1", b"2")
+    timeline = history.timeline()
+    length = sum(map(len, timeline))
+    history.add("change", b"3")
+    assert len(b"".join(timeline)) == length
+    assert b'"id":"b-1","event":"change","data":1}' in b"".join(timeline)
+    assert timeline.truncated is False and history.timeline().truncated is True

@@ -180,6 +180,23 @@ def test_thousands_at_once(host: tuple[Host, str]) -> None:
         sender.join()
 
 
+def test_whoever_sends_many_at_once_waits_between_them(host: tuple[Host, str]) -> None:
+    """Each of them is a turn: what others want, a probe say, comes in between, and not behind them all."""
+    plugin, where = host
+    running: Any = plugin.plugin._running
+    order: list[str] = []
+    answer = running._server._site.answer
+
+    def answered(*asked: Any) -> Any:
+        order.append("one of many")
+        running._loop.call_soon(order.append, "another's")
+        return answer(*asked)
+
+    running._server._site.answer = answered
+    say(where, b"GET /livez HTTP/1.1\r\nHost: [::]\r\n\r\n" * 20)
+    assert order == ["one of many", "another's"] * 20
+
+
 def test_a_body_that_is_still_being_sent(host: tuple[Host, str]) -> None:
     """The refusal isn't overtaken by a reset: whoever sends for a while more can read it."""
     with connect(host[1]) as sock:
@@ -246,6 +263,25 @@ def test_an_answer_that_nobody_takes(host: tuple[Host, str], monkeypatch: pytest
         assert get(where, "/livez").status == 200
         eventually(lambda: not plugin.plugin._running._server._connections)
         assert len(everything(sock)) < 1 << 20
+
+
+def test_what_slow_clients_hold(host: tuple[Host, str]) -> None:
+    """The largest annotations (a byte may be six in JSON) are there once, and not once for each who doesn't read."""
+    plugin, where = host
+    plugin.set(annotations={f"a{number}": "\1" * 32_000 for number in range(8)})
+    running: Any = plugin.plugin._running
+    clients = [connect(where) for _ in range(6)]
+    for number, sock in enumerate(clients):
+        path = b"/api/events?of=metadata" if number % 2 else b"/api/metadata"
+        sock.sendall(b"GET " + path + b" HTTP/1.1\r\n" + HOST + b"\r\n")
+    slow = running._server._connections
+    eventually(lambda: len(slow) == len(clients) and all(one._paused for one in tuple(slow)))
+    assert max(one.transport.get_write_buffer_size() for one in tuple(slow)) < 200_000
+    assert len({id(running._server._site.answer("GET", "/api/metadata", {}).body[0]) for _ in clients}) == 1
+    for sock in clients:
+        sock.close()
+    with Listener(where, "metadata") as listener:
+        assert len(listener.next().data["metadata"]["annotations"]["a7"]) == 32_000
 
 
 def test_more_than_there_is_place_for(host: tuple[Host, str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kmetad_status import Plugin
@@ -146,6 +147,18 @@ def test_one_connection_for_many(host: tuple[Host, str]) -> None:
     sent = "".join(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n" for path in paths)
     got = say(host[1], sent.encode())
     assert re.findall(rb"HTTP/1.1 (\d+)", got) == [b"200", b"200", b"404", b"200"]
+
+
+def test_no_answer_waits_for_an_acknowledgement(host: tuple[Host, str]) -> None:
+    """A body, or an event, goes out at once, and not 40 ms later, when the client acknowledges the head (Nagle)."""
+    plugin, where = host
+    client = Client(where)
+    client.ask("/livez")
+    running: Any = plugin.plugin._running
+    (connection,) = running._server._connections
+    sock = connection.transport.get_extra_info("socket")
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    client.close()
 
 
 def test_large_answers_in_order(host: tuple[Host, str]) -> None:
