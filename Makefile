@@ -13,7 +13,7 @@ PREFIX := /opt/kmetad
 # For each dependency the tests that show most of it, and real daemons.
 QUICK := $(addprefix tests/test_,watch*.py inotify.py plugins.py plugins_hooks.py lane.py log.py config_*.py \
 	api_client.py api_call.py api_watch.py api_kubeconfig.py daemon.py) \
-	plugins/kmetad-ambassador/tests/test_ambassador_[ph]*ing.py plugins/kmetad-status/tests/test_status_[dmh]*.py
+	plugins/kmetad-ambassador/tests/test_ambassador_[ph]*ing.py plugins/kmetad-status/tests/test_status_[dhms]*.py
 
 # What the caller's shell has set for other Pythons must not leak into this one.
 unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX

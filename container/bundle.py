@@ -139,12 +139,14 @@ def main() -> int:
         "--prefix", default=PREFIX, help="the place it is for (%(default)s): it works nowhere else"
     )
     parser.add_argument(
-        "--root", type=Path, default=ROOT, help="build it under this; made anew (%(default)s)"
+        "--root", type=Path, default=ROOT, help="build it under this (%(default)s, which is made anew)"
     )
     parser.add_argument("--archive", type=Path, metavar="DIRECTORY", help="write an archive of it there, too")
     options = parser.parse_args()
     if not options.prefix.startswith("/") or any(map(str.isspace, options.prefix)):
         parser.error("--prefix: an absolute path, without blanks: the first line of a script can't hold them")
+    if options.root != ROOT and options.root.exists() and any(options.root.iterdir()):
+        parser.error(f"--root: {options.root} isn't empty; name a directory that isn't there yet")
     shutil.rmtree(options.root, ignore_errors=True)
     try:
         tree = build(options.root, options.prefix)

@@ -103,6 +103,9 @@ class Machine:
             self._nspawn.kill()
             self._nspawn.wait(DEADLINE)
             raise AssertionError(f"it doesn't boot: {self._log.read_text(errors='replace')}") from None
+        finally:
+            # nspawn passes on all that systemd says; where nobody reads it, it waits for ever, at its end, too.
+            self._listening.close()
         return self
 
     def __exit__(
@@ -115,7 +118,6 @@ class Machine:
             self._nspawn.wait(DEADLINE)
         finally:
             self._nspawn.kill()
-            self._listening.close()
         for above in ("", "systemd", "unified"):
             for path, _, _ in os.walk(f"/sys/fs/cgroup/{above}/{self._group}", topdown=False):
                 eventually(lambda: _removed(path), f"{path} is left")  # noqa: B023  # called at once

@@ -18,6 +18,7 @@ import pytest
 import kmetad as package
 from tests import namespaces
 from tests.cli import DEADLINE, Running, environment, eventually, kmetad
+from tests.test_packaging import plain_environment
 
 SCENES = [
     ("~ label       version            v1 → v2", "⇒ labels: told the load balancer: version=v2"),
@@ -198,6 +199,15 @@ def test_the_runtime_directory_is_preferred(tmp_path: Path) -> None:
         assert f"{tmp_path}/kmetad-demo-" in kept.out.until("The Pod stays")
 
 
+def test_a_kept_one_ends_with_its_terminal(own: dict[str, str], tmp_path: Path) -> None:
+    """As by Ctrl-C: nothing is left."""
+    with Running("demo", "--keep", env=own) as kept:
+        kept.out.until("--simulate")
+        kept.send(signal.SIGHUP)
+        assert kept.wait() == 0
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_interrupted_it_cleans_up(own: dict[str, str], tmp_path: Path) -> None:
     """Ctrl-C in the middle: quiet, and nothing is left."""
     with Running("demo", env=own) as demo:
@@ -211,11 +221,10 @@ def test_interrupted_it_cleans_up(own: dict[str, str], tmp_path: Path) -> None:
 
 def test_nowhere_to_write() -> None:
     """As on a read-only root: exit code 2, and what to do."""
-    read_only = "mount -o remount,bind,ro / && for d in /tmp /var/tmp; do mount -t tmpfs -o ro none $d; done"
+    script = 'for at in /tmp /var/tmp /; do mount --bind $at $at && mount -o remount,bind,ro $at; done; cd /; exec "$@"'
     done = subprocess.run(
-        [*namespaces.own("mount"), "sh", "-c", f'mount --rbind / / && {read_only} && cd / && exec "$@"']
-        + ["sh", sys.executable, "-m", "kmetad", "demo"],
-        env=environment(),
+        [*namespaces.own("mount"), "sh", "-c", script, "sh", sys.executable, "-m", "kmetad", "demo"],
+        env=plain_environment(),
         capture_output=True,
         text=True,
         timeout=DEADLINE,

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from kmetad.testing.kubelet import Volume
+from tests.cli import DEADLINE, environment, eventually, kmetad
 from tests.daemons import Daemon
 from tests.test_packaging import ROOT
 
@@ -268,3 +269,15 @@ def test_a_plugin_may_spawn_processes(kind: type[Daemon], tmp_path: Path) -> Non
         assert len([line for line in kmetad.lines if line["event"] == "kmetad.started"]) == 1
     finally:
         kmetad.close()
+
+
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams(closed: str, tmp_path: Path) -> None:
+    """Without an app, too: who wants no log gets none, and all else is as ever."""
+    toml = tmp_path / "kmetad.toml"
+    toml.write_text(f'[state]\ndir = "{tmp_path}"\n')
+    command = [sys.executable, "-m", "kmetad", "run", "-c", str(toml)]
+    with subprocess.Popen(["sh", "-c", f'exec "$@" {closed}', "sh", *command], env=environment()) as daemon:
+        eventually(lambda: kmetad("status", "-c", str(toml)).returncode == 0, "readiness")
+        daemon.terminate()
+        assert daemon.wait(DEADLINE) == 0

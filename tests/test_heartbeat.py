@@ -13,6 +13,7 @@ from kmetad._daemon.journal import PACE
 from kmetad._delivery.lane import Lane
 from kmetad._delivery.lanes import Lanes
 from kmetad._delivery.match import Filter
+from kmetad._delivery.pace import Pace
 from kmetad._sources.volume import Volume as Source
 from kmetad._watch import Watch
 from kmetad._watch.hints import Hints
@@ -21,7 +22,7 @@ from kmetad._watch.observer import ObserverHints
 from kmetad.events import Batch
 from kmetad.metadata import Snapshot
 from kmetad.testing.kubelet import Volume
-from tests.cli import eventually
+from tests.cli import DEADLINE, eventually
 
 
 @pytest.fixture(params=[InotifyHints, ObserverHints])
@@ -43,12 +44,12 @@ class Idle:
     def stop(self) -> None: ...
 
 
-def asked(ask: Callable[[Callable[[], object]], object]) -> str:
-    """The name of the thread that answers."""
+def asked(ask: Callable[[Callable[[], object]], object]) -> list[str]:
+    """The name of the thread that answers; another for each answer that is one too many."""
     names: list[str] = []
     ask(lambda: names.append(threading.current_thread().name))
     eventually(lambda: names, "an answer")
-    return names[0]
+    return names
 
 
 def test_a_call_wakes_and_says_nothing(hints: Hints, tmp_path: Path) -> None:
@@ -82,19 +83,39 @@ def test_who_watches_answers(tmp_path: Path) -> None:
     thread.start()
     eventually(lambda: batches, "the first batch")
     before = len(reads)
-    assert asked(watch.ask) == "watching"
-    assert asked(watch.ask) == "watching"
+    answers = [asked(watch.ask), asked(watch.ask)]
     assert len(reads) == before
     volume.label("app", "api")
     eventually(lambda: len(batches) == 2, "the swap")
     watch.stop()
     thread.join()
+    assert answers == [["watching"], ["watching"]]  # to go round again answers nothing by itself
 
 
 def test_who_notices_stuck_hooks_answers() -> None:
     """On its own thread."""
     lanes = Lanes()
     lanes.start([Lane(Idle(), Filter(), PACE, structlog.get_logger())])
-    assert asked(lanes.ask) == "kmetad-timeouts"
-    assert asked(lanes.ask) == "kmetad-timeouts"
+    answers = [asked(lanes.ask), asked(lanes.ask)]
     lanes.stop(10)
+    assert answers == [["kmetad-timeouts"], ["kmetad-timeouts"]]
+
+
+def test_who_answers_notices_stuck_hooks_all_the_same() -> None:
+    """Also one that was entered before, and nobody else is."""
+    entered, leave, noticed = threading.Event(), threading.Event(), threading.Event()
+
+    class Hanging(Idle):
+        def start(self, snapshot: Snapshot) -> None:
+            entered.set()
+            leave.wait(DEADLINE)
+
+    lanes = Lanes(noticed.set)
+    log = structlog.get_logger()
+    lanes.start([Lane(Hanging(), Filter(), Pace(timeout=0.2), log, entered=lanes.entered)])
+    lanes.offer(Batch((), Snapshot(), Snapshot(generation=1), 0))
+    assert entered.wait(DEADLINE)
+    asked(lanes.ask)
+    assert noticed.wait(DEADLINE)
+    leave.set()
+    lanes.stop(DEADLINE)

@@ -446,7 +446,8 @@ def test_who_has_less_patience_is_called_stuck_in_time() -> None:
         looked.set()
         return time.monotonic()
 
-    lanes = Lanes(clock=clock)
+    noticed = threading.Event()
+    lanes = Lanes(noticed.set, clock=clock)
     patient, impatient = Plugin(), Plugin()
     leave = threading.Event()
     patient.on_start = impatient.on_start = lambda: assert_(leave.wait(DEADLINE))
@@ -459,6 +460,7 @@ def test_who_has_less_patience_is_called_stuck_in_time() -> None:
     assert looked.wait(DEADLINE)  # and will look again in an hour, for all it knows
     second.offer(News(pod.becomes()))
     log.wait("lane.stuck")
+    assert noticed.wait(DEADLINE)
     assert [lane.stuck for lane in lanes.status()] == [0, 1]
     leave.set()
     lanes.stop(DEADLINE)

@@ -104,6 +104,19 @@ def test_a_full_queue_is_waited_for(tmp_path: Path) -> None:
     manager.close()
 
 
+@pytest.mark.timeout(20)  # seconds: else it would wait for ever
+def test_a_manager_that_takes_nothing_is_given_up(
+    manager: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a while, which is logged: a daemon doesn't hang with who started it."""
+    monkeypatch.setattr("kmetad._daemon.notify._PATIENCE", 0.01)
+    said = notify(NOTIFY_SOCKET=manager.path)
+    with capture_logs() as logs:
+        while said.say(N=1):
+            pass
+    assert [line["error"] for line in logs] == ["timed out"]
+
+
 def test_the_variables_are_taken() -> None:
     """What a plugin starts doesn't have them; the program that this one is replaced with does."""
     variables = {"NOTIFY_SOCKET": "/run/notify", "WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}
@@ -259,6 +272,14 @@ def test_the_watchdog_is_fed_by_those_who_answer(listening: Listening) -> None:
     assert callable(answer)
     answer()
     assert listening.hear() == {"WATCHDOG": "1"}
+
+
+@pytest.mark.parametrize("days", [60, 200_000_000])
+def test_a_watchdog_with_much_time(listening: Listening, days: int) -> None:
+    """Is fed once a day: poll(2) can't be asked to wait for longer than 24."""
+    spoken = Spoken(listening, WATCHDOG_USEC=str(days * 86_400_000_000))
+    spoken.attend()
+    assert (len(spoken.asked), spoken.service.patience()) == (1, 86400)
 
 
 def test_the_watchdog_waits_for_a_reload(listening: Listening) -> None:

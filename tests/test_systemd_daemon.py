@@ -169,6 +169,18 @@ def test_behind_an_app(manager: Listening, tmp_path: Path) -> None:
     assert not manager.waiting()
 
 
+def test_a_reload_takes_as_long_as_plugins_may(
+    daemon: Callable[..., Daemon], manager: Listening, tmp_path: Path
+) -> None:
+    """The watchdog waits for `drain_timeout` more; the successor asks for what was configured again."""
+    Volume(tmp_path / "podinfo").write(labels={"app": "web"})
+    service = daemon('[run]\ndrain_timeout = "7s"\n' + PODINFO, WATCHDOG_USEC="1000000000")
+    service.line("kmetad.started")
+    service.process.send_signal(signal.SIGHUP)
+    assert manager.until("RELOADING")["WATCHDOG_USEC"] == "1007000000"
+    assert manager.until("WATCHDOG_USEC")["WATCHDOG_USEC"] == "1000000000"
+
+
 # -- the watchdog ----------------------------------------------------------------------------
 
 HANGS = {

@@ -33,5 +33,7 @@ def above(folder: Path) -> dict[str, str]:
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "KMETAD_CONFIG": "",
         "PYTHONDONTWRITEBYTECODE": "1",
+        # Else a pytest that is run there makes this one's directories private again, to which other users have to get.
+        "PYTEST_DEBUG_TEMPROOT": str(folder),
     }
     return env

@@ -152,7 +152,9 @@ def _wrap(args: Options | argparse.Namespace) -> int | None:
 def _watch_alone(args: Options | argparse.Namespace) -> int:
     from kmetad import _daemon
     from kmetad._config import load
+    from kmetad._daemon.streams import have_streams
 
+    have_streams()
     return _daemon.run(load(_file(args)), environ=os.environ, strict=args.strict, verbose=args.verbose)
 
 

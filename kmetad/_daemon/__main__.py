@@ -23,9 +23,10 @@ def main() -> int:
             os.set_inheritable(descriptor, False)  # what a plugin starts doesn't get them
     if arguments.link is not None or arguments.check:
         _end_with_parent()
-    _have_streams()
     from kmetad._config import load
+    from kmetad._daemon.streams import have_streams
 
+    have_streams()
     loaded = load(arguments.config or None, _taken(arguments.content))
     if arguments.check:
         from kmetad._daemon.checking import check
@@ -79,18 +80,6 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
     except (ImportError, OSError, AttributeError):
         pass  # no Linux: the link alone has to do
-
-
-def _have_streams() -> None:
-    """Whoever closed standard error wants no log; but no other file may get its number."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:
-            descriptor = os.open(os.devnull, os.O_RDWR)
-            if descriptor != number:
-                os.dup2(descriptor, number)
-                os.close(descriptor)
-            mode = "w" if number else "r"
-            setattr(sys, name, open(number, mode, errors="backslashreplace"))  # noqa: SIM115  # for life
 
 
 if __name__ == "__main__":

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import MutableMapping, Sequence
-from io import TextIOWrapper
 from typing import Any
 
 from kmetad import _log
@@ -26,6 +24,7 @@ from kmetad._daemon.service import Service
 from kmetad._daemon.signals import Signals
 from kmetad._daemon.status import Introspection
 from kmetad._daemon.status_socket import StatusSocket
+from kmetad._daemon.streams import redirect_stdout
 from kmetad._daemon.supervisor import Supervisor
 from kmetad._daemon.wrapped import Wrapped
 from kmetad._delivery.lane import Lane
@@ -69,7 +68,7 @@ def run(
     replaced itself since.
     """
     config = loaded.config
-    _redirect_stdout()
+    redirect_stdout()
     _log.configure(config.log.format, "debug" if verbose else config.log.level)
     log = _log.get_logger()
     supervisor = None if link is None else Supervisor(link)
@@ -179,13 +178,6 @@ def run(
             signals=signals.hand_over(),
         ).exec()
     return 0
-
-
-def _redirect_stdout() -> None:
-    """Standard output is the app's: what a plugin prints goes where the log goes, line by line."""
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)
 
 
 def _wait(signals: Signals, renewal: Renewal, service: Service, log: Any) -> int | None:

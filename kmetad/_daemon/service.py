@@ -14,6 +14,8 @@ from collections.abc import Callable
 from kmetad._daemon.notify import Notify
 from kmetad.status import Status
 
+_DAY = 86400.0
+"""Seconds. Nobody sleeps for longer: poll(2) takes no more than 24 days."""
 _LONGEST = 1000
 """Characters of a STATUS=. systemd takes 4096 bytes a message."""
 
@@ -41,7 +43,7 @@ class Service:
         self._clock = clock
         self._usec = notify.watchdog_usec(os.getpid())
         # sd_watchdog_enabled(3) recommends every half of the time.
-        self._every = self._usec / 2e6
+        self._every = min(self._usec / 2e6, _DAY)
         self._next_beat = clock()
         self._woken = False
         self._begun = self._ready = False

@@ -145,6 +145,22 @@ def test_a_place_that_no_script_can_name_is_refused() -> None:
     assert "without blanks" in done.stderr
 
 
+@pytest.mark.parametrize("command", [["-m", "container.bundle", "--root"], ["container/environment.py"]])
+def test_what_somebody_has_is_never_removed(command: list[str], tmp_path: Path) -> None:
+    """Both make a directory anew; one with something else in it, as / or a home, is left as it is."""
+    kept = tmp_path / "kept"
+    kept.touch()
+    done = subprocess.run(
+        [sys.executable, *command, str(tmp_path)],
+        cwd=ROOT,
+        env=plain_environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, kept.exists()) == (2, True)
+    assert f"{tmp_path} isn't empty" in done.stderr
+
+
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     """Without patchelf the build fails, and says how to get it."""
     program = "import sys; from container import libraries; libraries.patchelf('--version')"

@@ -117,3 +117,17 @@ def test_a_target_that_cannot_be_written_is_named(image: Unpacked, tmp_path: Pat
     assert "user 65532" in ended.err
     with Container(tmp_path, image.root, COPY[:1]) as container:
         assert container.wait().code == 2
+
+
+def test_a_target_that_is_none_is_told(image: Unpacked, tmp_path: Path) -> None:
+    """1: nothing is mounted, although root could write there; the place is kmetad's own; it is full."""
+    root = tmp_path / "image"
+    shutil.copytree(image.root, root, symlinks=True, copy_function=os.link)
+    for place, wrong in {"/nowhere": "is no directory", bundle.PREFIX: "is kmetad's own"}.items():
+        with Container(tmp_path, root, [COPY[0], place], user=0) as container:
+            ended = container.wait()
+        assert (ended.code, f"kmetad-copy: {place} {wrong}; name " in ended.err) == (1, True), ended.err
+    small = {"destination": "/target", "type": "tmpfs", "source": "tmpfs", "options": ["size=1m"]}
+    with Container(tmp_path, root, COPY, mounts=[small], user=0) as container:
+        ended = container.wait()
+    assert (ended.code, ended.err.endswith("; it takes up to 60 MB")) == (1, True), ended.err

@@ -217,6 +217,9 @@ class _Show:
         directory = self._stage.directory
         with open(f"{directory}/kept", "w"):
             pass  # from now on `kmetad demo set` is the volumes' one writer
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup(1)
+                signal.signal(number, lambda *_: watch.stop())
         _say(
             f"The Pod stays until Ctrl-C, in {directory}, and {self._stage.page}/ shows it.",
             "Try in a second terminal:",
@@ -230,8 +233,6 @@ class _Show:
             f"  kmetad check -c {self._stage.toml} --simulate label:tier=gold",
             "",
         )
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: watch.stop())
         for batch in watch:
             self._show(batch, required=False)
 

@@ -157,14 +157,17 @@ class Connection(asyncio.BufferedProtocol):
         self._respond(found)
 
     def _found(self, request: h11.Request, headers: dict[str, str]) -> Answer | Opening:
-        host = headers.get("host")
+        target, host = request.target.decode("latin-1"), headers.get("host")
+        if target[:7].lower() == "http://":  # its host is the one that counts then (RFC 9112, 3.2.2)
+            host, slash, path = target[7:].partition("/")
+            target = slash + path or "/"
         if host is not None and self._server.hosts is not None and not is_known(host, self._server.hosts):
             return refusal(
                 421,
                 "This Host is none that may be asked here: an IP address, localhost, or a name in the option hosts. "
                 f"If yours is right, add it in the TOML: hosts = [{dumps(host_name(host) or host[:100])}]",
             )
-        return self._server.found(request.method.decode("latin-1"), request.target.decode("latin-1"), headers)
+        return self._server.found(request.method.decode("latin-1"), target, headers)
 
     def _respond(self, answer: Answer) -> None:
         self._within(PATIENCE)
@@ -201,6 +204,7 @@ class Connection(asyncio.BufferedProtocol):
         """Behind a stream there is no next request."""
         self._head(200, [*head(EVENTS), ("Connection", "close")])
         self.stream = stream
+        self.transport.resume_reading()  # else nobody would see that it hangs up
         self._at_leisure()
         self._server.listens(self, stream)
         self.pump()

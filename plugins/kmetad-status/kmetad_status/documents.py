@@ -85,7 +85,7 @@ class Metadata:
 
 def unready(now: Status, lag_limit: timedelta) -> Iterable[str]:
     """Why the Pod shouldn't be sent traffic, a sentence each; none: it may be."""
-    yield from now.unready
+    yield from (" ".join(why.split()) for why in now.unready)  # a line each, whatever a plugin's error holds
     seconds = lag_limit.total_seconds()
     for lane in now.lanes:
         if seconds and lane.behind_seconds > seconds:

@@ -49,6 +49,7 @@ class Server:
         self._connections: dict[Connection, None] = {}
         """Those that asked for something last come last."""
         self._woken = False
+        self._last_fault: tuple[str, float] | None = None
         self._server: asyncio.Server | None = None
         self._socket: os.stat_result | None = None
         self._gone: asyncio.Future[None] | None = None
@@ -154,5 +155,11 @@ class Server:
             one.cut()
 
     def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Of asyncio: something was raised where nobody waits for it, or there are no descriptors left."""
+        """Of asyncio: something was raised where nobody waits for it, or there are no descriptors left.
+
+        The latter comes for each client that waits, so the same is logged once a second at most.
+        """
+        if (context["message"], self.loop.time() // 1) == self._last_fault:
+            return
+        self._last_fault = context["message"], self.loop.time() // 1
         self._log.error("status.fault", fault=context["message"], exc_info=context.get("exception"))

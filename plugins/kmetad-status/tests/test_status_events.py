@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -163,8 +164,41 @@ def test_a_status_that_comes_and_goes(host: tuple[Host, str]) -> None:
             assert early.next().data["ready"] is False
 
 
-def test_metadata(host: tuple[Host, str]) -> None:
-    """At once, and then after changes."""
+def test_a_newcomer_is_told_alone(host: tuple[Host, str]) -> None:
+    """Who comes later is told what is; those who know it aren't told again."""
+    plugin, where = host
+    with Listener(where, "status") as early:
+        early.next()
+        with Listener(where, "status") as late:
+            late.next()
+            plugin.status = replace(plugin.status, ready=True)
+            assert early.next().data["ready"] is True
+
+
+def test_where_nothing_is_to_be_looked_at(host: tuple[Host, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody looks any more when only those are left who listen to changes; they sleep until there is one."""
+    monkeypatch.setattr(audience, "LOOK", 0.02)
+    plugin, where = host
+    watched: Any = plugin.plugin._running._server._audience
+    with Listener(where) as changes:
+        with Listener(where, "status") as listener:
+            listener.next()
+            eventually(lambda: watched._look is not None, "looking")
+        eventually(lambda: watched._look is None, "nobody looking")
+        assert len(watched) == 1
+        plugin.set(labels={"app": "api"})
+        assert changes.next().data["new"] == "api"
+
+
+def test_who_listens_to_no_events_misses_none(host: tuple[Host, str]) -> None:
+    """What the status is has no place among the events: an id of another daemon's is no reset there."""
+    with Listener(host[1], "status", last="other-7") as listener:
+        assert listener.next().event == "status"
+
+
+def test_metadata(host: tuple[Host, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, and then with each change, without waiting for the next look."""
+    monkeypatch.setattr(audience, "LOOK", 1000.0)
     plugin, where = host
     with Listener(where, "metadata") as listener:
         told = listener.next()
@@ -206,6 +240,21 @@ def test_head_opens_no_stream(host: tuple[Host, str]) -> None:
     assert not len(host[0].plugin._running._server._audience)
 
 
+def test_a_stream_behind_an_answer(host: tuple[Host, str]) -> None:
+    """Asked for together with something else: it comes, and that its client hangs up is seen."""
+    plugin, where = host
+    with connect(where) as sock:
+        sock.sendall(
+            b"".join(b"GET %s HTTP/1.1\r\nHost: [::]\r\n\r\n" % path for path in (b"/livez", b"/api/events"))
+        )
+        got = b""
+        while b"event: hello" not in got:
+            got += sock.recv(1000)
+        sock.shutdown(socket.SHUT_WR)
+        everything(sock)
+    eventually(lambda: not plugin.plugin._running._server._connections, "nobody being connected")
+
+
 def test_what_comes_behind_a_stream(host: tuple[Host, str]) -> None:
     """Whoever sends more on that connection is not listened to, and it costs nothing."""
     plugin, where = host
@@ -214,6 +263,8 @@ def test_what_comes_behind_a_stream(host: tuple[Host, str]) -> None:
             listener.sock.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100)
         plugin.set(labels={"app": "api"})
         assert listener.next().data["new"] == "api"
+        (connection,) = plugin.plugin._running._server._connections
+        assert connection._http.trailing_data[0] == b""
 
 
 def test_the_end(serve: Serve) -> None:

@@ -34,6 +34,9 @@ OPEN = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.
 MARK = "marked-by-the-user"
 
 
+POLLED = SourceState("polling", 1, "the kernel tells of no changes here")
+
+
 def full(host: Host) -> None:
     """Everything that a daemon can have to say."""
     took = Durations((0.1, 1.0), (3, 2, 1), 7.5)
@@ -49,7 +52,7 @@ def full(host: Host) -> None:
         started_ns=1_700_000_000_500_000_000,
         generation=7,
         config=ConfigStatus(None, ("a", "b"), ("c",)),
-        sources={"podinfo": SourceState(), "settings": SourceState("lost", 3, MARK)},
+        sources={"podinfo": SourceState(), "settings": SourceState("lost", 3, MARK), "env": POLLED},
         lanes=(lane, LaneStatus("logs", "idle")),
         app=AppStatus(42, 2, {"stdout": StreamStatus(10, 1000, 8, 5)}),
         counts=Counts(6, {"podinfo": 5}, {"label": 9}, {"GET 200": 11, "PATCH error": 1}),
@@ -105,6 +108,7 @@ VALUES: tuple[tuple[str, dict[str, str], float], ...] = (
     ("kmetad_swaps_total", {"source": "podinfo"}, 5),
     ("kmetad_source_healthy", {"source": "podinfo"}, 1),
     ("kmetad_source_healthy", {"source": "settings"}, 0),
+    ("kmetad_source_healthy", {"source": "env"}, 1),
     ("kmetad_source_faults_total", {"source": "settings"}, 3),
     ("kmetad_lane_lag_seconds", {"plugin": "nginx"}, 1.5),
     ("kmetad_lane_state", {"plugin": "nginx", "state": "retrying"}, 1),

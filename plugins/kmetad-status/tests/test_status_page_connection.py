@@ -6,9 +6,11 @@ import json
 import re
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -39,6 +41,10 @@ document.dispatchEvent(new Event("visibilitychange"));
 ONCE_LOST = """
 const seen = new MutationObserver(() => (seen.disconnect(), hide()));
 seen.observe(document.querySelector("#connection"), { childList: true });
+"""
+AT_ONCE = """
+const later = setTimeout;
+window.setTimeout = (call, time) => later(call, time >= 60_000 ? 0 : time);
 """
 COUNTING = """
 const real = requestAnimationFrame;
@@ -202,6 +208,25 @@ def test_nothing_is_done_while_nobody_looks(stage: Stage) -> None:
         eventually(lambda: page.row("labels", "app").startswith("web → api"))
 
 
+def test_a_page_that_is_long_out_of_sight_hangs_up(stage: Stage) -> None:
+    """So the daemon sleeps, although a tab is open somewhere; seen again, the page is live again, and up to date."""
+    page = stage.page
+    with stage.daemon():
+        stage.open()
+        with urlopen(f"http://127.0.0.1:{stage.port}/api/status") as answer:
+            pid = json.load(answer)["pid"]
+        assert not _asleep(pid)
+        page.run(f"{AT_ONCE}; {HIDDEN}", True)
+        eventually(lambda: _asleep(pid), "the daemon sleeps")
+        stage.podinfo.label("app", "api")
+        eventually(lambda: _generation(stage) == 2, "the daemon has seen it")
+        assert page.row("labels", "app") == "web"
+        page.run(HIDDEN, False)
+        eventually(stage.live, "it is live")
+        eventually(lambda: page.row("labels", "app").startswith("web → api"))
+        assert not stage.lost()  # nobody is told of a fault that there wasn't
+
+
 def test_what_was_missed_is_read_again(stage: Stage) -> None:
     """Where the daemon hasn't kept all that the page has missed, the list is what it has kept."""
     page = stage.page
@@ -230,9 +255,21 @@ def test_what_was_missed_is_read_again(stage: Stage) -> None:
         assert page.row("labels", "label-149").startswith("x added")
 
 
-def _generation(stage: Stage) -> int:
-    from urllib.request import urlopen
+def _asleep(pid: int) -> bool:
+    """Whether none of a process's threads woke for a second and a half: a stream of the status is one wake-up each."""
 
+    def wakes() -> int:
+        tasks = Path(f"/proc/{pid}/task").iterdir()
+        return sum(
+            int(re.findall(r"^voluntary.*?(\d+)", (task / "status").read_text(), re.M)[0]) for task in tasks
+        )
+
+    before = wakes()
+    time.sleep(1.5)
+    return wakes() == before
+
+
+def _generation(stage: Stage) -> int:
     with urlopen(f"http://127.0.0.1:{stage.port}/api/status") as answer:
         status = json.load(answer)
     return int(status["generation"]) if not status["lanes"][0]["behind_seconds"] else 0

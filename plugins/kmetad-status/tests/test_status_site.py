@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import socket
@@ -12,10 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kmetad_status import Plugin
-from kmetad_status.answer import ALWAYS
+import structlog
+from kmetad_status import Options, Plugin
+from kmetad_status.history import History
+from kmetad_status.server import Server
+from structlog.testing import capture_logs
 
 from kmetad import Fail
+from kmetad.hookspecs import Context
 from kmetad.metadata import Digest, Token
 from kmetad.podview import pod
 from kmetad.status import LaneStatus, plain
@@ -36,11 +41,21 @@ PATHS = (
 )
 
 
+SHUT = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
 @pytest.mark.parametrize("path", [*PATHS, "/api/timeline", "/nothing"])
 def test_headers(host: tuple[Host, str], path: str) -> None:
     """Every answer, a refusal too, has the headers that keep a browser from doing more with it; so has HEAD."""
     got = get(host[1], path)
-    assert {name.lower(): value for name, value in ALWAYS}.items() <= got.headers.items()
+    assert SHUT.items() <= got.headers.items()
     assert "set-cookie" not in got.headers and "access-control-allow-origin" not in got.headers
     head = get(host[1], path, "HEAD")
     assert (head.status, head.body) == (got.status, b"")
@@ -75,6 +90,13 @@ def test_health(serve: Serve) -> None:
         == "plugin nginx has been behind for 12s, longer than lag_limit allows (10s): it is parked\n"
     )
     assert get(where, "/livez").status == 200
+
+
+def test_a_reason_is_a_line(host: tuple[Host, str]) -> None:
+    """Whatever a plugin's error holds: who reads lines takes none for another reason."""
+    plugin, where = host
+    plugin.status = replace(plugin.status, unready=("plugin x: a\nplugin y: b\r\n", "c"))
+    assert get(where, "/readyz").text == "plugin x: a plugin y: b\nc\n"
 
 
 def test_without_a_limit_nobody_is_too_late(host: tuple[Host, str]) -> None:
@@ -213,6 +235,19 @@ def test_ipv6(serve: Serve) -> None:
     _, where = serve(address="::1")
     assert where.startswith("http://[::1]:")
     assert get(where, "/livez", Host=where.removeprefix("http://")).status == 200
+
+
+def test_the_same_fault_again_and_again() -> None:
+    """asyncio tells of a lack of descriptors for each client that waits: the log has it once a second."""
+    loop = asyncio.new_event_loop()
+    with capture_logs() as logs:
+        Server(loop, Options(), Context("status", structlog.get_logger()), History(100, "boot"))
+        for message in ["no descriptors"] * 100 + ["another"]:
+            loop.call_exception_handler({"message": message})
+    loop.close()
+    said = [log["fault"] for log in logs if log["event"] == "status.fault"]
+    assert said[-1] == "another"
+    assert 1 <= said.count("no descriptors") <= 2
 
 
 def test_what_fails_is_said_and_logged(host: tuple[Host, str], capsys: pytest.CaptureFixture[str]) -> None:

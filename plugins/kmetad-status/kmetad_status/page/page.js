@@ -8,6 +8,7 @@ const RECENT = 30_000; // ms for which an old value stays beside the new one, an
 const FLASH = 1500; // ms
 const REMEMBERED = 2000; // values whose last change is known
 const ROWS = 200; // of labels or annotations; the others when somebody asks for them
+const UNSEEN = 60_000; // ms out of sight, after which the page hangs up
 const SHORT = 160; // characters of a value; the others when somebody asks for them
 const RESULTS = ["applied", "failed", "postponed", "skipped"];
 
@@ -47,7 +48,7 @@ async function heard(name, data, id) {
 }
 
 function disconnected(reason) {
-  lost = { since: lost?.since ?? now(), reason };
+  if (reason !== null) lost = { since: lost?.since ?? now(), reason };
   live = false;
   draw("connection");
 }
@@ -100,10 +101,15 @@ function frame() {
 }
 
 let ticking = null;
+let leaving = null;
 
 function seen() {
   clearInterval(ticking);
-  if (document.hidden) return;
+  clearTimeout(leaving);
+  if (document.hidden) {
+    leaving = setTimeout(() => stream.leave(), UNSEEN);
+    return;
+  }
   ticking = setInterval(second, 1000);
   for (const what of ["connection", "status", "metadata", "list"]) due.add(what);
   requestAnimationFrame(frame);

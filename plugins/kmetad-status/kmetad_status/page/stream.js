@@ -6,7 +6,7 @@ const LONGEST_PAUSE = 8_000; // ms between two tries
 
 /**
  * Listens for ever. `on.event(name, data)` may be asynchronous: what follows waits for it.
- * `on.lost(reason)` is called once for each connection that ends, and for each try that fails.
+ * `on.lost(reason)` is called once for each connection that ends, and for each try that fails; with null after `leave`.
  */
 export class Stream {
   lastId = null;
@@ -15,6 +15,7 @@ export class Stream {
   #abort = new AbortController();
   #heard = Date.now();
   #wake = () => {};
+  #left = false;
 
   constructor(url, on) {
     this.#url = url;
@@ -36,7 +37,8 @@ export class Stream {
         reason = error.message;
       }
       this.#abort.abort(); // gives back the connection, where it was we who found a fault
-      this.#on.lost(reason);
+      this.#on.lost(this.#left ? null : reason);
+      this.#left = false;
       await this.#pause(Math.min(1000 * 2 ** failed, LONGEST_PAUSE));
     }
   }
@@ -44,6 +46,12 @@ export class Stream {
   /** For requests that belong to the present connection. */
   get signal() {
     return this.#abort.signal;
+  }
+
+  /** Hang up, until the page is seen again: the daemon sleeps only while nobody listens. */
+  leave() {
+    this.#left = true;
+    this.#abort.abort(new Error("nobody looks"));
   }
 
   /** To be called now and then while the page is seen: gives up a connection on which nothing comes. */
