@@ -78,7 +78,7 @@ $(VENV)/pip.done: requirements/build.txt
 	@$(PIP) $(INSTALL) --requirement $<
 	@touch $@
 
-$(VENV)/kmetad.done: $(VENV)/pip.done requirements/run.txt $(PROJECTS)
+$(VENV)/kmetad.done: $(VENV)/pip.done requirements/run.txt $(PROJECTS) scripts/kmetad
 	@$(PIP) $(INSTALL) --requirement requirements/run.txt
 	@$(PIP) install --no-index --no-build-isolation --editable . $(PLUGINS:%=--editable %) || $(UNFIT)
 	@touch $@

@@ -131,3 +131,18 @@ def test_a_target_that_is_none_is_told(image: Unpacked, tmp_path: Path) -> None:
     with Container(tmp_path, root, COPY, mounts=[small], user=0) as container:
         ended = container.wait()
     assert (ended.code, ended.err.endswith("; it takes up to 60 MB")) == (1, True), ended.err
+
+
+def test_a_copy_that_fails_leaves_no_command(image: Unpacked, tmp_path: Path, target: Path) -> None:
+    """They come last: where one is, all is. Nor is a file left in part."""
+    for make, remove, path in (
+        (Path.mkdir, Path.rmdir, target / "LICENSES"),
+        (Path.touch, Path.unlink, target / "licenses"),
+    ):
+        make(path)
+        with Container(tmp_path, image.root, COPY, mounts=[bind(target, "/target", "rw")]) as container:
+            ended = container.wait()
+        assert (ended.code, str(Path("/target", path.name)) in ended.err.replace("/./", "/")) == (1, True)
+        assert not (target / "bin").exists()
+        assert not list(target.rglob("*.part"))
+        remove(path)
