@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from kmetad import _link
 
 DEADLINE = 30.0
@@ -79,7 +81,10 @@ class Daemon:
     def line(self, event: str, **values: Any) -> dict[str, Any]:
         """The next line with this event and these values; fails where none comes."""
         while True:
-            text = self._queue.get(timeout=DEADLINE)
+            try:
+                text = self._queue.get(timeout=DEADLINE)
+            except queue.Empty:
+                pytest.fail(f"no {event} {values} within {DEADLINE:g} s: {self.lines}")
             assert text, f"no {event} {values} before it ended: {self.lines}"
             line = json.loads(text) if text.startswith("{") else {"event": "text", "text": text}
             self.lines.append(line)

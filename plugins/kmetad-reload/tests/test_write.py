@@ -135,7 +135,7 @@ def test_what_a_kill_has_left_is_taken_away(tmp_path: Path) -> None:
 
 
 def test_a_reader_never_sees_half_of_it(tmp_path: Path) -> None:
-    """Nor nothing: 500 replacements, while somebody reads as fast as possible."""
+    """Nor nothing: 200 replacements, while somebody reads as fast as possible."""
     file = tmp_path / "file"
     options = made(file, format="template", template="{metadata.labels['app']}" * 2000)
     write(options, pod(app="000"))
@@ -149,7 +149,7 @@ def test_a_reader_never_sees_half_of_it(tmp_path: Path) -> None:
     reader = threading.Thread(target=read)
     reader.start()
     try:
-        for number in range(500):
+        for number in range(200):
             write(options, pod(app=f"{number:03}"))
     finally:
         stop.set()
@@ -174,7 +174,7 @@ def test_several_that_write_the_same_file(tmp_path: Path) -> None:
                 torn.append(text)
 
     def work(writer: int) -> None:
-        for number in range(100):
+        for number in range(50):
             reasons.add(failing(options, pod(app=f"{writer}{number:02}")))
 
     # Processes of their own as well: a lock among threads wouldn't be enough.
@@ -182,7 +182,7 @@ def test_several_that_write_the_same_file(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from types import MappingProxyType\n"
         "from kmetad import Fail, Snapshot; from kmetad_reload.write import Write, write\n"
         "options = Write(sys.argv[1], format='template', template=\"{metadata.labels['app']}\" * 2000)\n"
-        "for number in range(100):\n"
+        "for number in range(50):\n"
         "    try: write(options, Snapshot(labels=MappingProxyType({'app': sys.argv[2] + f'{number:02}'})))\n"
         "    except Fail as fail: assert 'another process is writing it' in fail.reason\n"
     )
@@ -224,7 +224,7 @@ def test_killed_at_any_point(tmp_path: Path) -> None:
         "    write(options, Snapshot(labels=MappingProxyType({'app': f'{number % 1000:03}'})))\n"
         "    if not number: print('ready', flush=True)\n"
     )
-    for _ in range(5):
+    for _ in range(3):
         child = subprocess.Popen([sys.executable, "-c", code, str(file)], stdout=subprocess.PIPE)
         with contextlib.closing(child.stdout) as pipe:  # type: ignore[type-var]
             assert pipe is not None and pipe.readline() == b"ready\n"
