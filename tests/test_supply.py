@@ -158,7 +158,9 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment variables of a virtual environment that the commands of docs/supply.md have made."""
     target = tmp_path_factory.mktemp("locked") / "kmetad"
     env = plain_environment()
-    commands = re.findall(r"^    ((?:python3 -m venv )?/opt/kmetad\S* ?.*)$", SUPPLY.read_text(), re.MULTILINE)
+    commands = re.findall(
+        r"^    ((?:python3 -m venv )?/opt/kmetad\S* ?.*)$", SUPPLY.read_text(), re.MULTILINE
+    )
     assert len(commands) == 4
     for command in commands:
         run("bash", "-c", command.replace("/opt/kmetad", shlex.quote(str(target))), env=env, timeout=300)
