@@ -26,7 +26,7 @@ Each module may import those above it::
     answer     an answer on its way
     exchange   one request with its answer
     tunnel     both ways, once the protocol was switched
-    listen     where clients connect
+    listen     takes clients off the socket that they connect to
     proxy      listens, limits, stops in order
     running    a proxy in a thread of its own
     command    ``kmetad proxy``

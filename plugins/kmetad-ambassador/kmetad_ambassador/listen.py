@@ -1,4 +1,4 @@
-"""Where clients connect: a TCP port, or a unix socket that is for its owner alone."""
+"""Takes clients off the socket that they connect to."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import asyncio
 import errno
 import os
 import socket
-import stat
 from collections.abc import Callable
-from ipaddress import ip_address
 from typing import Any
 
 BACKLOG = 4096
@@ -18,69 +16,6 @@ _AT_ONCE = 64
 _PAUSE = 1.0
 """Seconds until the next try where no more descriptors, or no memory, can be had."""
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-
-
-def tcp(address: str, port: int) -> socket.socket:
-    """A listening socket. Raises OSError."""
-    family = socket.AF_INET6 if ip_address(address).version == 6 else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            # As in Go: [::] is for both, and any other address is itself.
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if address == "::" else 1)
-        made.bind((address, port))
-        made.listen(BACKLOG)
-    except BaseException:
-        made.close()
-        raise
-    return made
-
-
-def unix(path: str) -> socket.socket:
-    """A listening socket that only its owner may connect to.
-
-    What a proxy left behind that was killed is replaced; where somebody listens, or something else is in the
-    way, OSError is raised.
-    """
-    _remove_stale(path)
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    try:
-        # Before it has its name: nobody else may connect in between, and umask is of all threads.
-        os.fchmod(made.fileno(), 0o600)
-        made.bind(path)
-        os.chmod(path, 0o600)
-        made.listen(BACKLOG)
-    except BaseException:
-        made.close()
-        raise
-    return made
-
-
-def remove(path: str, listening: os.stat_result) -> None:
-    """Take a unix socket's name away, unless it is another's by now."""
-    try:
-        now = os.lstat(path)
-        if (now.st_dev, now.st_ino) == (listening.st_dev, listening.st_ino):
-            os.unlink(path)
-    except OSError:
-        pass  # as good as removed
-
-
-def _remove_stale(path: str) -> None:
-    try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            return  # bind says that the name is taken
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
-        except OSError:
-            return  # it is full, or not ours to connect to: somebody listens
 
 
 class Listener:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+from kmetad import listening
 from kmetad.api import Server
 from kmetad_ambassador import listen, saying
 from kmetad_ambassador.back import Pool
@@ -62,11 +63,11 @@ class Proxy:
         options, loop = self._options, asyncio.get_running_loop()
         loop.set_exception_handler(self._fault)
         if options.unix_socket is not None:
-            sock = listen.unix(options.unix_socket)
+            sock = listening.unix(options.unix_socket, listen.BACKLOG)
             self._socket_stat = os.lstat(options.unix_socket)
             where = f"unix:{options.unix_socket}"
         else:
-            sock = listen.tcp(options.address, options.port)
+            sock = listening.tcp(options.address, options.port, listen.BACKLOG)
             host, port = sock.getsockname()[:2]
             where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._listener = listen.Listener(sock, loop, self._connected, self._exhausted, self._log)
@@ -82,7 +83,7 @@ class Proxy:
             self._listener.close()
             self._listener = None
         if self._socket_stat is not None and self._options.unix_socket is not None:
-            listen.remove(self._options.unix_socket, self._socket_stat)
+            listening.remove(self._options.unix_socket, self._socket_stat)
         for front in [front for front in self._fronts if front.idle_since is not None]:
             front.close()
         for exchange, passed in list(self._exchanges.items()):

@@ -14,7 +14,6 @@ Each module may import those above it::
     audience     all of them
     connection   one client's connection
     server       listens, limits, stops in order
-    listen       where clients connect
     running      a server in a thread of its own
     plugin       the hooks
 """

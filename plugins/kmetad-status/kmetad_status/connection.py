@@ -10,16 +10,13 @@ import asyncio
 from collections.abc import Iterator
 from http import HTTPStatus
 from json import dumps
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import h11
 
 from kmetad_status.answer import EVENTS, Answer, Opening, evened, head, refusal
 from kmetad_status.hosts import host_name, is_known
 from kmetad_status.stream import ALIVE, Stream
-
-if TYPE_CHECKING:
-    from kmetad_status.server import Server
 
 MOST_HEAD = 16 << 10
 """Bytes of a request's first line and headers; up to READ more are let pass."""
@@ -29,6 +26,34 @@ PATIENCE = 60.0
 """Seconds within which a whole request has to come, and its answer has to be taken."""
 LINGER = 1.0
 """Seconds for which a client may go on sending what nobody reads, behind an answer that is the last."""
+
+
+class Server(Protocol):
+    """What a connection asks of its server."""
+
+    loop: asyncio.AbstractEventLoop
+    buffer: memoryview
+    """Where all read to; of READ bytes."""
+    hosts: frozenset[str] | None
+    """Names by which it may be asked; None: any."""
+
+    def came(self, connection: Connection) -> None:
+        """One more client."""
+
+    def asks(self, connection: Connection) -> None:
+        """It has asked for something, or its answer is whole."""
+
+    def went(self, connection: Connection) -> None:
+        """One less."""
+
+    def found(self, method: str, target: str, headers: dict[str, str]) -> Answer | Opening:
+        """What a request gets, whatever happens."""
+
+    def opened(self, asked: Opening) -> Stream | None:
+        """A stream; None where there are too many."""
+
+    def listens(self, connection: Connection, stream: Stream) -> None:
+        """It is a stream from now on."""
 
 
 class Connection(asyncio.BufferedProtocol):

@@ -7,8 +7,8 @@ import os
 import socket
 from typing import Any
 
+from kmetad import listening
 from kmetad.hookspecs import Context
-from kmetad_status import listen
 from kmetad_status.answer import Answer, Opening, refusal
 from kmetad_status.audience import Audience
 from kmetad_status.connection import READ, Connection
@@ -39,7 +39,6 @@ class Server:
         self.loop = loop
         self.buffer = memoryview(bytearray(READ))
         self.hosts: frozenset[str] | None = None
-        """Names by which it may be asked; None: any."""
         self._options = options
         self._log = context.log
         self._history = history
@@ -59,23 +58,23 @@ class Server:
         """Listen, and answers where. Raises OSError."""
         options = self._options
         if options.unix_socket is not None:
-            sock = listen.unix(options.unix_socket)
+            sock = listening.unix(options.unix_socket)
             self._socket = os.stat(options.unix_socket)
             where = f"unix:{options.unix_socket}"
         else:
-            sock = listen.tcp(options.address, options.port)
+            sock = listening.tcp(options.address, options.port)
             self.hosts = frozenset(name.lower().rstrip(".") for name in options.hosts)
             address = f"[{options.address}]" if ":" in options.address else options.address
             where = f"http://{address}:{sock.getsockname()[1]}"
         self._server = await self.loop.create_server(
-            lambda: Connection(self), sock=sock, backlog=listen.BACKLOG
+            lambda: Connection(self), sock=sock, backlog=listening.BACKLOG
         )
         return where
 
     async def stop(self) -> None:
         """Take nobody more, and end all streams."""
         if self._socket is not None and self._options.unix_socket is not None:
-            listen.remove(self._options.unix_socket, self._socket)
+            listening.remove(self._options.unix_socket, self._socket)
         if self._server is not None:
             for sock in self._server.sockets:
                 self.loop.remove_reader(sock.fileno())
