@@ -204,10 +204,10 @@ def _watch(watch: Watch, counting: Counting, lanes: Lanes, service: Service, wra
     """The watching thread: wait, read, compare (all by ``Watch``), deliver."""
     with watch:
         for batch in watch:
-            counting.saw(batch)
             if wrapped is not None:
                 wrapped.follow(batch.current)
             lanes.offer(batch)
+            counting.saw(batch)
             service.changed()
             del batch  # while this thread waits, it holds no snapshot that nobody needs
 
