@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
+from collections.abc import Callable
 from ipaddress import ip_address
 
 BACKLOG = 128
@@ -59,6 +61,33 @@ def remove(path: str, own: os.stat_result) -> None:
             os.unlink(path)
     except OSError:
         pass  # as good as removed
+
+
+def refused(
+    error: OSError, address: str, port: int, unix_socket: str | None, *, shown: Callable[[str], str] = str
+) -> str:
+    """Why nothing listens there, and what to do, in a sentence.
+
+    ``shown`` writes the names of the options ``address``, ``port`` and ``unix_socket`` as their user does.
+    """
+    why = os.strerror(error.errno) if error.errno else str(error)
+    if unix_socket is not None:
+        hints = {
+            errno.EADDRINUSE: "something is there already: remove it, or choose another path",
+            errno.ENOENT: "its directory isn't there: make it",
+            errno.EACCES: "this user may not write there: choose another path",
+            errno.EROFS: "that file system is read-only: choose a path on an emptyDir",
+        }
+        return (
+            f"{shown('unix_socket')} {unix_socket} can't be listened at: {hints.get(error.errno or 0, why)}"
+        )
+    hints = {
+        errno.EADDRINUSE: f"another process has that port: choose another by {shown('port')}; 0 takes any that is free",
+        errno.EACCES: f"this user may not have that port: choose one from 1024 on by {shown('port')}",
+        errno.EADDRNOTAVAIL: f"this machine has no such address: set {shown('address')} to one of its own",
+    }
+    where = f"[{address}]" if ":" in address else address
+    return f"{where}:{port} can't be listened at: {hints.get(error.errno or 0, why)}"
 
 
 _STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC

@@ -502,7 +502,7 @@ class Inside:
     def __init__(self, proxy: Proxied) -> None:
         self.running = proxy.running
         self.proxy = proxy.running._proxy
-        self.loop = proxy.running._loop
+        self.loop = proxy.running._thread.loop
 
     def look(self, at: Callable[[], Any]) -> Any:
         """What this gives there."""

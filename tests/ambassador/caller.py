@@ -107,7 +107,7 @@ def held(proxied: Proxied) -> Iterator[None]:
         stopped.set()
         go_on.wait()
 
-    loop: asyncio.AbstractEventLoop = proxied.running._loop
+    loop: asyncio.AbstractEventLoop = proxied.running._thread.loop
     loop.call_soon_threadsafe(stop)
     stopped.wait()
     try:
@@ -134,7 +134,7 @@ def settled(proxied: Proxied, caller: Caller) -> None:
                 await asyncio.sleep(0)
 
     seen(proxied)  # so that this one has been accepted, before
-    asyncio.run_coroutine_threadsafe(wait(), proxied.running._loop).result()
+    asyncio.run_coroutine_threadsafe(wait(), proxied.running._thread.loop).result()
 
 
 def _at_work(front: Front, caller: Caller) -> bool:

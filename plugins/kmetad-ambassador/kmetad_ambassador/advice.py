@@ -1,8 +1,7 @@
-"""What whoever runs the proxy should know, in sentences: what isn't as safe as it could be, and why it can't listen."""
+"""What whoever runs the proxy should know, in sentences: what isn't as safe as it could be."""
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -51,23 +50,3 @@ def of_server(server: Server, options: Options, shown: Shown) -> Iterator[str]:
             f"the server's URL has a path, {parts.path}, which isn't put before those of requests: set "
             f"{shown('append_server_path')} if it has to be"
         )
-
-
-def cannot_listen(error: OSError, options: Options, shown: Shown) -> str:
-    """Why the proxy doesn't start, and what to do."""
-    why = os.strerror(error.errno) if error.errno else str(error)
-    if options.unix_socket is not None:
-        hints = {
-            errno.EADDRINUSE: "something is there already: remove it, or choose another path",
-            errno.ENOENT: "its directory isn't there: make it",
-            errno.EACCES: "this user may not write there: choose another path",
-        }
-        hint = hints.get(error.errno or 0, why)
-        return f"{shown('unix_socket')} {options.unix_socket} can't be listened at: {hint}"
-    hints = {
-        errno.EADDRINUSE: f"another process has that port: choose another by {shown('port')}; 0 takes any that is free",
-        errno.EACCES: f"this user may not have that port: choose one from 1024 on by {shown('port')}",
-        errno.EADDRNOTAVAIL: f"this machine has no such address: set {shown('address')} to one of its own",
-    }
-    where = f"[{options.address}]" if ":" in options.address else options.address
-    return f"{where}:{options.port} can't be listened at: {hints.get(error.errno or 0, why)}"

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 from msgspec import structs
 
-from kmetad import commands
+from kmetad import commands, listening
 from kmetad.errors import KmetadError
 from kmetad_ambassador import advice
 from kmetad_ambassador.options import Options, OptionsError
@@ -149,7 +149,8 @@ async def _serve(server: Server, options: Options, log: Any) -> None:
     try:
         where = await proxy.start()
     except OSError as error:
-        raise ProxyError(advice.cannot_listen(error, options, flag)) from error
+        place = options.address, options.port, options.unix_socket
+        raise ProxyError(listening.refused(error, *place, shown=flag)) from error
     _raise_limit()
     told = _first_signal()
     try:

@@ -64,6 +64,7 @@ class Plugin:
         return self._context.api().server
 
     def _started(self) -> Running:
+        from kmetad import listening
         from kmetad.api import ApiError
         from kmetad_ambassador.running import Running
 
@@ -73,7 +74,8 @@ class Plugin:
         except ApiError as error:
             raise Fail(str(error)) from error
         except OSError as error:
-            raise Fail(advice.cannot_listen(error, self._options, str)) from error
+            where = self._options.address, self._options.port, self._options.unix_socket
+            raise Fail(listening.refused(error, *where)) from error
         return running
 
     def _look_again(self) -> None:

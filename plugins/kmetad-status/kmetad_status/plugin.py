@@ -32,13 +32,15 @@ class Plugin:
     def kmetad_on_start(self) -> dict[str, str]:
         """Listen; answers where, as ``listens``."""
         if self._running is None:  # it may run, and have come too late for lane.timeout
+            from kmetad import listening
             from kmetad_status.running import Running
 
             running = Running(self._options, self._context, self._history)
             try:
                 self._where = running.start()
             except OSError as error:
-                raise Fail(advice.cannot_listen(error, self._options)) from error
+                where = self._options.address, self._options.port, self._options.unix_socket
+                raise Fail(listening.refused(error, *where)) from error
             self._running = running
             self._context.log.info("status.listens", at=self._where)
         return {"listens": self._where}

@@ -121,7 +121,7 @@ def test_mutations(host: tuple[Host, str]) -> None:
     plugin, where = host
     running: Any = plugin.plugin._running
     faults: list[object] = []
-    running._loop.set_exception_handler(lambda loop, context: faults.append(context))
+    running._thread.loop.set_exception_handler(lambda loop, context: faults.append(context))
     chance = random.Random(1)
     seeds = [request for request, _ in REQUESTS.values() if len(request) < 2000]
     for _ in range(1000):
@@ -194,7 +194,7 @@ def test_whoever_sends_many_at_once_waits_between_them(host: tuple[Host, str]) -
 
     def answered(*asked: Any) -> Any:
         order.append("one of many")
-        running._loop.call_soon(order.append, "another's")
+        running._thread.loop.call_soon(order.append, "another's")
         return answer(*asked)
 
     running._server._site.answer = answered
