@@ -24,6 +24,7 @@ from kmetad.testing.kubelet import Volume
 from tests.cli import Output, eventually
 from tests.daemons import Daemon
 from tests.namespaces import Limit, entering, inside, own
+from tests.waking import wake_ups
 from tests.wrapper.wrapped import stat_of
 
 pytestmark = pytest.mark.skipif(
@@ -432,14 +433,14 @@ def test_two_processes_on_one_volume(daemon: Callable[..., Witness], volume: Vol
         for kmetad in both:
             assert kmetad.line("told", keys=["n"])["labels"] == {"n": str(number)}
     eventually(lambda: all(_asleep(pid) for pid in pids))
-    before = [_wake_ups(pid) for pid in pids]
+    before = [wake_ups(pid) for pid in pids]
     reader = Source("podinfo", volume.path, digest_key=b"k")
     for _ in range(500):
         reader.read(NOTHING)
     volume.label("n", "last")
     for kmetad in both:
         kmetad.now(n="last")
-    assert all(_wake_ups(pid) - woken < 250 for pid, woken in zip(pids, before, strict=True))
+    assert all(wake_ups(pid) - woken < 250 for pid, woken in zip(pids, before, strict=True))
 
 
 def _tasks(pid: int) -> list[Path]:
@@ -448,14 +449,6 @@ def _tasks(pid: int) -> list[Path]:
 
 def _asleep(pid: int) -> bool:
     return all(stat_of(int(task.name))[0] == "S" for task in _tasks(pid))
-
-
-def _wake_ups(pid: int) -> int:
-    """How often any thread of the process had gone to sleep, and so was woken."""
-    counts = [
-        (task / "status").read_text().partition("\nvoluntary_ctxt_switches:")[2] for task in _tasks(pid)
-    ]
-    return sum(int(count.split()[0]) for count in counts)
 
 
 # -- clocks ----------------------------------------------------------------------------------

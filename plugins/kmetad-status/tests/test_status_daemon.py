@@ -18,6 +18,7 @@ from kmetad.testing import Host, Volume
 from tests.asking import Listener, get
 from tests.cli import eventually, inside
 from tests.daemons import Daemon
+from tests.waking import Quiet, wake_ups
 
 SECRET = "only-for-the-app"
 TOML = """
@@ -216,13 +217,6 @@ def test_a_daemon_that_is_killed(pod: Pod) -> None:
     assert now["app"]["starts"] == 1
 
 
-def _switches(pid: int, thread: int | None = None) -> int:
-    """How often a thread of a process, or any of them, has gone to sleep by itself."""
-    tasks = [Path(f"/proc/{pid}/task/{thread}")] if thread else list(Path(f"/proc/{pid}/task").iterdir())
-    counts = [(task / "status").read_text().partition("\nvoluntary_ctxt_switches:")[2] for task in tasks]
-    return sum(int(count.split()[0]) for count in counts)
-
-
 def test_nothing_wakes_while_nobody_listens(pod: Pod) -> None:
     """No thread of the daemon, in a second and a half, after somebody has listened and gone."""
     kmetad = pod.start()
@@ -231,14 +225,7 @@ def test_nothing_wakes_while_nobody_listens(pod: Pod) -> None:
     with Listener(pod.where, "change,outcome,status,metadata"):
         pod.podinfo.label("app", "api")
         kmetad.line("told", keys=["label:app"])
-    pid = kmetad.process.pid
-
-    def asleep() -> bool:
-        before = _switches(pid)
-        time.sleep(1.5)  # what this is about: time that passes
-        return _switches(pid) == before
-
-    eventually(asleep, "a second and a half without a wake-up")
+    eventually(Quiet(kmetad.process.pid), "a second and a half without a wake-up")
 
 
 def test_what_happens_wakes_nobody_where_nobody_listens(serve: Callable[..., tuple[Host, str]]) -> None:
@@ -247,10 +234,10 @@ def test_what_happens_wakes_nobody_where_nobody_listens(serve: Callable[..., tup
     (thread,) = (one.native_id for one in threading.enumerate() if one.name == "status-test")
 
     def grown() -> int:
-        before = _switches(os.getpid(), thread)
+        before = wake_ups(os.getpid(), thread)
         for number in range(100):
             plugin.set(labels={"n": str(number)})
-        return _switches(os.getpid(), thread) - before
+        return wake_ups(os.getpid(), thread) - before
 
     eventually(lambda: grown() == 0, "a history that grows in silence")
     with Listener(where) as listener:

@@ -9,12 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from kmetad_status import audience, connection
+from kmetad_status import audience, connection, documents
 from kmetad_status.history import History
 from kmetad_status.stream import Stream
 
 from kmetad.podview import pod
-from kmetad.status import LaneStatus, plain
+from kmetad.status import LaneStatus, Status, plain
 from kmetad.testing import Host
 from tests.asking import Listener, connect, everything, get
 from tests.cli import eventually
@@ -137,6 +137,14 @@ def test_a_reader_that_takes_nothing(host: tuple[Host, str], monkeypatch: pytest
 def test_status(host: tuple[Host, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """At once, and then when it differs, but for the clock of a hook that runs."""
     monkeypatch.setattr(audience, "LOOK", 0.02)
+    looks: list[Status] = []
+    told_apart = documents.told_apart
+
+    def look(now: Status) -> object:
+        looks.append(now)
+        return told_apart(now)
+
+    monkeypatch.setattr(documents, "told_apart", look)
     plugin, where = host
     lane = LaneStatus("nginx", "delivering", hook="on_change", hook_seconds=1.0)
     plugin.status = replace(plugin.status, lanes=(lane,))
@@ -144,7 +152,8 @@ def test_status(host: tuple[Host, str], monkeypatch: pytest.MonkeyPatch) -> None
         told = listener.next()
         assert (told.event, told.id, told.data) == ("status", None, plain(plugin.status))
         plugin.status = replace(plugin.status, lanes=(replace(lane, hook_seconds=2.0),))
-        time.sleep(0.1)  # several looks; were it told of this one, it would come first
+        looks.clear()
+        eventually(lambda: len(looks) > 2, "several looks")  # were it told of this one, it would come first
         plugin.status = replace(plugin.status, ready=True, unready=())
         assert listener.next().data["ready"] is True
 

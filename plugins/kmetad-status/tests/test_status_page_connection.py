@@ -6,7 +6,6 @@ import json
 import re
 import signal
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from kmetad.testing.kubelet import Volume
 from tests.chromium import PALE, Page, browser
 from tests.cli import Running, eventually
 from tests.screenshots import IMAGES, Scene, pictures, play
+from tests.waking import Quiet, wake_ups
 
 TOML = """
 [volumes.podinfo]
@@ -215,9 +215,10 @@ def test_a_page_that_is_long_out_of_sight_hangs_up(stage: Stage) -> None:
         stage.open()
         with urlopen(f"http://127.0.0.1:{stage.port}/api/status") as answer:
             pid = json.load(answer)["pid"]
-        assert not _asleep(pid)
+        woken = wake_ups(pid)
+        eventually(lambda: wake_ups(pid) > woken + 2, "a page that is seen keeps it awake")
         page.run(f"{AT_ONCE}; {HIDDEN}", True)
-        eventually(lambda: _asleep(pid), "the daemon sleeps")
+        eventually(Quiet(pid), "the daemon sleeps")
         stage.podinfo.label("app", "api")
         eventually(lambda: _generation(stage) == 2, "the daemon has seen it")
         assert page.row("labels", "app") == "web"
@@ -253,20 +254,6 @@ def test_what_was_missed_is_read_again(stage: Stage) -> None:
         eventually(lambda: page.count("#events li") == 100, "the list is what was kept")
         assert "label app" not in "".join(page.texts("#events li"))
         assert page.row("labels", "label-149").startswith("x added")
-
-
-def _asleep(pid: int) -> bool:
-    """Whether none of a process's threads woke for a second and a half: a stream of the status is one wake-up each."""
-
-    def wakes() -> int:
-        tasks = Path(f"/proc/{pid}/task").iterdir()
-        return sum(
-            int(re.findall(r"^voluntary.*?(\d+)", (task / "status").read_text(), re.M)[0]) for task in tasks
-        )
-
-    before = wakes()
-    time.sleep(1.5)
-    return wakes() == before
 
 
 def _generation(stage: Stage) -> int:
