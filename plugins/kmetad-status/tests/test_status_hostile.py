@@ -7,7 +7,6 @@ import re
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -214,15 +213,22 @@ def test_a_body_that_is_still_being_sent(host: tuple[Host, str]) -> None:
 def test_the_last_answer_is_whole(host: tuple[Host, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that takes its time over it, and then the connection's end, gets all of it."""
     monkeypatch.setattr(connection, "LINGER", 0.001)
+    monkeypatch.setattr(server, "_SENDING", 4 << 10)  # what the kernel doesn't hold, the server has to
     plugin, where = host
     for number in range(15):
         plugin.set(annotations={"note": f"{number}" + "x" * 50_000})
     with connect(where) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 10)
         sock.sendall(b"GET /api/timeline HTTP/1.0\r\n\r\n")
-        got = b""
+        got = sock.recv(16 << 10)
+        (slow,) = plugin.plugin._running._server._connections
+        while not slow._leaving:
+            got += sock.recv(16 << 10)
+        assert slow.transport.get_write_buffer_size()  # all has been said, and its end still waits here
+        for _ in range(3):  # meanwhile others are answered, and LINGER is over
+            assert get(where, "/livez").status == 200
         while piece := sock.recv(16 << 10):
             got += piece
-            time.sleep(0.005)  # so that the end of it still waits when all has been said
     assert got.endswith(b'"truncated":false}')
 
 
